@@ -1,0 +1,1 @@
+"""The registry: everything the broker decides, without sockets, threads, disk or clocks."""

@@ -1,0 +1,384 @@
+"""Kills: accepted by a commit, pushed to their processes, followed until every target is done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from broker.registry.model import Command, Now, Peer, Process, Session, Waiter
+from broker.registry.state import State
+from broker.store import CommandRow, Tombstone
+from sessionclient.wire import MAX_LONG_TEXT_CHARS
+
+GONE_TOO_EARLY = "cleaned up after long silence before the kill reached it"
+
+
+def kill(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
+    """One session; the answer comes with the commit, or later if the operator waits."""
+    session_id = message["s"]
+    wait = float(message.get("wait") or 0.0)
+    request = message["r"]
+
+    def answer(command: Command) -> None:
+        stage = command.stage if wait else "requested"
+        result = {"command_id": command.command_id, "stage": stage}
+        state.reply(peer.route, request, result)
+
+    def accepted(command: Command, at: Now) -> None:
+        if wait:
+            add_waiter(state, command, Waiter(at.mono + wait, None, answer), at)
+        else:
+            answer(command)
+
+    digest = _digest("kill", session_id, message.get("reason"))
+    if _repeated(state, peer, message, digest, accepted, now):
+        return
+    session = state.sessions.get(session_id)
+    if session is None:
+        state.refuse(peer.route, request, "not_found", state.missing(session_id))
+        return
+    command = _new_command(state, peer, message, digest, None, (session_id,), now)
+    _submit(state, peer, request, command, accepted)
+
+
+def kill_all(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
+    """Every session of an app that is not already asked to end."""
+    request = message["r"]
+
+    def accepted(command: Command, _at: Now) -> None:
+        result = {"command_id": command.command_id, "killed_count": len(command.targets)}
+        state.reply(peer.route, request, result)
+
+    digest = _digest("kill_all", message["app"], message.get("reason"))
+    if _repeated(state, peer, message, digest, accepted, now):
+        return
+    found = state.by_app.get(message["app"], {})
+    targets = tuple(sid for sid, session in found.items() if not session.commands)
+    command = _new_command(state, peer, message, digest, message["app"], targets, now)
+    _submit(state, peer, request, command, accepted)
+
+
+Accepted = Callable[[Command, Now], None]
+
+
+def _digest(*parts: str | None) -> bytes:
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def _repeated(
+    state: State,
+    peer: Peer,
+    message: dict[str, Any],
+    digest: bytes,
+    accepted: Accepted,
+    now: Now,
+) -> bool:
+    """Answer a repeat of an earlier request under its key; True when this was one."""
+    key = message.get("key")
+    command = state.keys.get(key) if key is not None else None
+    if command is None:
+        return False
+    if command.digest != digest:
+        text = f"the key {key!r} was used before for a different request; use a new key"
+        state.refuse(peer.route, message["r"], "key_reused", text)
+    elif command.committed:
+        accepted(command, now)
+    else:  # the first one is still on its way to the disk: both are answered with it
+        _answer_on_commit(state, peer, message["r"], command, accepted)
+    return True
+
+
+def _new_command(
+    state: State,
+    peer: Peer,
+    message: dict[str, Any],
+    digest: bytes,
+    app: str | None,
+    targets: tuple[str, ...],
+    now: Now,
+) -> Command:
+    return Command(
+        command_id=state.new_id(),
+        app=app,
+        targets=targets,
+        reason=message.get("reason") or None,
+        key=message.get("key"),
+        digest=digest,
+        requested_by=peer.name,
+        requested_at=now.wall,
+        requested_mono=now.mono,
+    )
+
+
+def _submit(state: State, peer: Peer, request: int, command: Command, accepted: Accepted) -> None:
+    if len(state.open_commands) >= state.settings.max_open_commands:
+        text = f"{len(state.open_commands)} commands are unfinished already; try again later"
+        state.refuse(peer.route, request, "too_many", text)
+        return
+    state.commands[command.command_id] = command
+    state.open_commands[command.command_id] = command
+    if command.key is not None:
+        state.keys[command.key] = command
+    state.ledger.command(command)
+    state.ledger.after.append(
+        (
+            lambda at: activate(state, command, at),
+            lambda _at, _why: _withdraw(state, command),
+        )
+    )
+    _answer_on_commit(state, peer, request, command, accepted)
+
+
+def _answer_on_commit(
+    state: State, peer: Peer, request: int, command: Command, accepted: Accepted
+) -> None:
+    def refused(_at: Now, why: str) -> None:
+        text = f"not accepted, nothing was killed: {why}"
+        state.refuse(peer.route, request, "unavailable", text)
+
+    def settled(at: Now) -> None:
+        if command.committed:
+            accepted(command, at)
+        else:  # a repeat that came while the first was on its way to a commit that failed
+            refused(at, "the request it repeats could not be kept; send it again")
+
+    # appended behind the command's own entry, so it runs after the command is active
+    state.ledger.after.append((settled, refused))
+
+
+def _withdraw(state: State, command: Command) -> None:
+    """The commit failed: the command never was. It may be on the disk all the same, so say so."""
+    state.forget_command(command)
+    state.ledger.refused(command.row("refused"))
+
+
+# --- from accepted to done -------------------------------------------------------------------
+
+
+def activate(state: State, command: Command, now: Now) -> None:
+    """The command is durable: it exists from now on, and is pushed to whoever it concerns."""
+    command.committed = True
+    state.stats.kills["requested"] += len(command.targets)
+    attach(state, command)
+    for session_id in command.targets:
+        session = state.sessions.get(session_id)
+        if session is not None:
+            state.feed.row(session)
+    push(state, command)
+    if not command.pending:
+        _finish(state, command, now)
+    else:
+        publish(state, command)
+
+
+def attach(state: State, command: Command) -> None:
+    """Bind a command to those of its targets that live; the others are gone, which is as good."""
+    for session_id in command.targets:
+        session = state.sessions.get(session_id)
+        if session is None:
+            continue
+        command.pending.add(session_id)
+        command.undelivered.add(session_id)
+        session.commands += (command,)
+        session.kill_stage = "requested"
+        if session.process.source == "bus":
+            session.process.undelivered.setdefault(command.command_id, float("-inf"))
+    command.completed = len(command.targets) - len(command.pending) - command.failed
+
+
+def push(state: State, command: Command) -> None:
+    """Send a command to every process that has not acknowledged it, one message each."""
+    processes: dict[Process, None] = {}
+    for session_id in command.undelivered:
+        processes[state.sessions[session_id].process] = None
+    for process in processes:
+        push_to(state, process, command)
+
+
+def push_to(state: State, process: Process, command: Command) -> None:
+    if process.route is None or command.command_id not in process.undelivered:
+        return
+    small, large = sorted((command.undelivered, process.sessions), key=len)
+    targets = [sid for sid in small if sid in large]
+    process.undelivered[command.command_id] = state.observed
+    send_kill(state, process, command.command_id, targets, command.reason)
+
+
+def send_kill(
+    state: State, process: Process, command_id: str, targets: list[str], reason: str | None
+) -> None:
+    if process.route is not None:
+        fields = {"c": command_id, "command": "kill", "s": targets, "reason": reason}
+        state.send(process.route, "command", **fields)
+
+
+def push_pending(state: State, process: Process) -> None:
+    """Everything a process has not acknowledged, as when it is back."""
+    for command_id in list(process.undelivered):
+        push_to(state, process, state.commands[command_id])
+
+
+def delivered(state: State, process: Process, command: Command, now: Now) -> None:
+    """The process has the command, for all of its targets there."""
+    if process.undelivered.pop(command.command_id, None) is None:
+        return
+    small, large = sorted((command.undelivered, process.sessions), key=len)
+    mark_delivered(state, command, [sid for sid in small if sid in large], now)
+
+
+def mark_delivered(state: State, command: Command, session_ids: Iterable[str], now: Now) -> None:
+    for session_id in session_ids:
+        command.undelivered.discard(session_id)
+        command.delivered += 1
+        state.stats.kills["delivered"] += 1
+        if command.requested_mono is not None:
+            state.stats.kill_latency.observe(now.mono - command.requested_mono)
+        session = state.sessions[session_id]
+        if session.kill_stage == "requested":
+            session.kill_stage = "delivered"
+            state.feed.row(session)
+    publish(state, command)
+    state.ledger.progress(command)
+
+
+def end_session(state: State, session: Session, reason: str, error: str | None, now: Now) -> None:
+    """A session is gone, whatever the reason, and every command on it is done with it."""
+    if reason == "stale" and session.kill_stage == "requested":
+        error = GONE_TOO_EARLY
+    state.remove_session(session, reason, error, now)
+    for command in session.commands:
+        target_done(state, command, session, error, now)
+
+
+def target_failed(state: State, session: Session, error: str, now: Now) -> None:
+    """The kill could not be carried out and the session lives on; its commands say why."""
+    session.kill_stage, session.kill_error = "failed", error[:MAX_LONG_TEXT_CHARS]
+    for command in session.commands:
+        target_done(state, command, session, error, now)
+    state.ledger.changed(session)
+    state.feed.row(session)
+
+
+def target_done(
+    state: State, command: Command, session: Session, error: str | None, now: Now
+) -> None:
+    session_id = session.session_id
+    if session_id not in command.pending:
+        return
+    command.pending.discard(session_id)
+    command.undelivered.discard(session_id)
+    waiting = session.process.undelivered
+    if command.command_id in waiting and not any(
+        sid in command.undelivered for sid in session.process.sessions
+    ):
+        del waiting[command.command_id]
+    if error is None:
+        command.completed += 1
+    else:
+        command.failures[session_id] = error
+        command.failed += 1
+    state.stats.kills["completed" if error is None else "failed"] += 1
+    if command.pending:
+        publish(state, command)
+        state.ledger.progress(command)
+    else:
+        _finish(state, command, now)
+
+
+def _finish(state: State, command: Command, now: Now) -> None:
+    command.finished_at = now.wall
+    state.ledger.progress(command)
+    publish(state, command)
+    state.keep_command(command)
+
+
+def publish(state: State, command: Command) -> None:
+    """Tell the feed and those who wait about a command's progress."""
+    state.feed.command(command)
+    if command.waiters:
+        state.waiting[command.command_id] = command
+
+
+# --- waiting -----------------------------------------------------------------------------------
+
+
+def add_waiter(state: State, command: Command, waiter: Waiter, now: Now) -> None:
+    """Answer now if there is news, or later; at the latest when the waiter's time is up."""
+    if state.waiter_count >= state.settings.max_waiters or waiter.deadline <= now.mono:
+        waiter.answer(command)
+        return
+    command.waiters.append(waiter)
+    state.waiter_count += 1
+    state.waiting[command.command_id] = command
+
+
+def answer_waiters(state: State, now: Now) -> None:
+    """Answer everyone whose command has moved or whose time is up."""
+    for command in list(state.waiting.values()):
+        still = []
+        for waiter in command.waiters:
+            news = not command.pending or (waiter.seen is not None and command.done > waiter.seen)
+            if news or waiter.deadline <= now.mono:
+                waiter.answer(command)
+            else:
+                still.append(waiter)
+        state.waiter_count -= len(command.waiters) - len(still)
+        command.waiters = still
+        if not still:
+            del state.waiting[command.command_id]
+
+
+def next_waiter(state: State) -> float | None:
+    """The earliest deadline anyone waits for (monotonic)."""
+    return min(
+        (w.deadline for command in state.waiting.values() for w in command.waiters), default=None
+    )
+
+
+# --- after a restart ---------------------------------------------------------------------------
+
+
+def restore(state: State, row: CommandRow) -> None:
+    """Take up a stored command where it stood; what its targets had is asked of them again."""
+    command = Command(
+        command_id=row.command_id,
+        app=row.app_name,
+        targets=row.targets,
+        reason=row.reason,
+        key=row.key,
+        digest=row.digest,
+        requested_by=row.requested_by,
+        requested_at=row.requested_at,
+        requested_mono=None,
+        kind=row.kind,
+        finished_at=row.finished_at,
+        committed=True,
+        delivered=row.delivered,
+        completed=row.completed,
+        failed=row.failed,
+    )
+    state.commands[command.command_id] = command
+    if command.key is not None:
+        state.keys[command.key] = command
+    if row.finished_at is not None:
+        state.keep_command(command)
+        for session_id in command.targets:  # a target that lives on is one whose kill failed
+            session = state.sessions.get(session_id)
+            if session is not None:
+                session.commands += (command,)
+                session.kill_stage = "failed"
+        return
+    state.open_commands[command.command_id] = command
+    attach(state, command)
+    command.delivered = 0
+    if not command.pending:
+        _finish(state, command, state.started)
+
+
+def kill_again(state: State, process: Process, tombstone: Tombstone) -> None:
+    """A session that was killed shows up alive: its process missed it, so tell it again."""
+    command = state.commands.get(tombstone.kill_command or "")
+    reason = command.reason if command else None
+    command_id = tombstone.kill_command or state.new_id()
+    send_kill(state, process, command_id, [tombstone.session_id], reason)

@@ -1,0 +1,240 @@
+"""The registry: events and the time in, messages and batches out.
+
+The shell (`broker.server`) feeds it and carries out what it wants; nothing in here touches a
+socket, a thread, the disk or a clock. The order of a kill: `handle` notes the command; `begin`
+hands it to the store; `committed` makes it real, and only then is it answered and pushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from broker.registry import apps, commands, operators
+from broker.registry.effects import Feed, Send
+from broker.registry.ledger import Ledger
+from broker.registry.model import Now, Process, Route, Session, Settings
+from broker.registry.state import State
+from broker.store import Batch, Loaded, StoreError, StoreUnavailable
+from sessionclient.wire import TO_BROKER, WireError
+
+BEAT_INTERVAL = 1.0  # seconds between beats of an idle feed
+
+
+class Registry:
+    """Who is connected, which sessions live, which commands are under way."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        now: Now,
+        *,
+        new_id: Callable[[], str],
+        feed_address: str,
+        version: str,
+        settings: Settings | None = None,
+    ) -> None:
+        """Start a new epoch from what the store had.
+
+        Args:
+            loaded: the store's live sessions, open commands and tombstones.
+            now: the time; every process gets the whole grace time from here on.
+            new_id: makes ids nobody can guess (sessions on REST, commands, the epoch).
+            feed_address: what clients are told to subscribe to.
+            version: the product's version, shown to clients.
+        """
+        settings = settings or Settings()
+        epoch = new_id()
+        self.state = State(
+            settings=settings,
+            epoch=epoch,
+            feed_address=feed_address,
+            version=version,
+            new_id=new_id,
+            started=now,
+            ledger=Ledger(
+                settings,
+                next_flush=now.mono + settings.flush_interval,
+                next_purge=now.mono + settings.purge_interval,
+            ),
+            feed=Feed(epoch),
+            last_mono=now.mono,
+            last_seq=loaded.last_seq,
+        )
+        self._next_sweep = now.mono + settings.sweep_interval
+        self._next_beat = now.mono
+        self._restore(loaded)
+
+    def _restore(self, loaded: Loaded) -> None:
+        state = self.state
+        processes = {
+            row.instance: Process(
+                row.instance,
+                row.source,
+                row.secret_hash,
+                row.host,
+                row.pid,
+                heard=0.0,
+                heard_wall=row.heard_at,
+            )
+            for row in loaded.processes
+        }
+        for row in loaded.sessions:
+            state.enter(
+                Session(
+                    row.session_id,
+                    row.seq,
+                    row.app_name,
+                    row.user_id,
+                    processes[row.process],
+                    row.start_time,
+                    row.status,
+                    row.current_task,
+                    row.task_start,
+                    kill_error=row.kill_error,
+                )
+            )
+        for tombstone in loaded.tombstones:
+            state.bury(tombstone)
+        for command_row in loaded.commands:
+            commands.restore(state, command_row)
+
+    # --- events ----------------------------------------------------------------------------
+
+    def handle(self, route: Route, message: dict[str, Any], now: Now) -> None:
+        """One checked message of the connection ``route``."""
+        state = self.state
+        state.advance(now)
+        kind = message["k"]
+        state.stats.messages[kind] += 1
+        if kind == "hello":
+            apps.hello(state, route, message, now)
+            peer = state.peers.get(route)
+            if peer is not None and peer.process is not None:
+                state.heard(peer.process, now)
+            return
+        peer = state.peers.get(route)
+        if peer is None:
+            state.send(route, "say_hello")
+            return
+        peer.heard = state.observed
+        if peer.role not in TO_BROKER[kind].roles:
+            state.stats.rejected["forbidden"] += 1
+            text = f"a peer of role {peer.role!r} may not send {kind!r}"
+            state.refuse(route, message.get("r"), "forbidden", text)
+        elif peer.process is not None:
+            apps.receive(state, peer, message, now)
+        else:
+            operators.HANDLERS[kind](state, peer, message, now)
+
+    def rejected(self, route: Route, error: WireError) -> None:
+        """Bytes that are no message: counted and answered."""
+        self.state.stats.rejected[error.cause] += 1
+        self.state.refuse(route, error.request, "bad_request", str(error)[:500])
+
+    def unreachable(self, route: Route) -> None:
+        """A message could not be sent because that connection is gone."""
+        apps.drop_route(self.state, route)
+
+    # --- the store -------------------------------------------------------------------------
+
+    def begin(self, now: Now) -> Batch | None:
+        """What to commit next, if anything is due and no commit is under way."""
+        return self.state.ledger.begin(now)
+
+    def committed(self, seconds: float, now: Now) -> None:
+        """The batch from `begin` is durable; the commit took so many seconds."""
+        state = self.state
+        state.advance(now)
+        state.stats.commit.observe(seconds)
+        state.stats.health.cause, state.stats.health.message = None, ""
+        for process, number in state.ledger.committed(now).items():
+            process.acked = max(process.acked, number)
+            if process.route is not None:
+                state.send(process.route, "ack", n=process.acked)
+
+    def commit_failed(self, error: StoreError, now: Now) -> None:
+        """The batch from `begin` was not kept. Live sessions and open kills stay as they are."""
+        state = self.state
+        state.advance(now)
+        cause = error.cause if isinstance(error, StoreUnavailable) else "unusable"
+        state.stats.health.cause, state.stats.health.message = cause, str(error)
+        state.ledger.failed(now, str(error), state.sessions)
+
+    # --- time ------------------------------------------------------------------------------
+
+    def tick(self, now: Now) -> None:
+        """Whatever is due by now: waiters, redelivery, silence, forgotten peers."""
+        state = self.state
+        state.advance(now)
+        if state.waiting:
+            commands.answer_waiters(state, now)
+        if now.mono >= self._next_sweep:
+            self._next_sweep = now.mono + state.settings.sweep_interval
+            operators.sweep(state, state.settings.cleanup_after, now)
+            self._redeliver()
+            self._forget_peers()
+
+    def _redeliver(self) -> None:
+        state = self.state
+        before = state.observed - state.settings.redeliver_after
+        owners = {
+            state.sessions[sid].process: None
+            for command in state.open_commands.values()
+            for sid in command.undelivered
+        }
+        for process in owners:
+            for command_id, pushed in list(process.undelivered.items()):
+                if pushed <= before:
+                    commands.push_to(state, process, state.commands[command_id])
+
+    def _forget_peers(self) -> None:
+        state = self.state
+        limit = state.observed - state.settings.peer_silence
+        for peer in [p for p in state.peers.values() if p.process is None and p.heard < limit]:
+            del state.peers[peer.route]
+
+    def next_deadline(self, now: Now) -> float:
+        """When `tick`, `begin` or `beat` has something to do (monotonic seconds)."""
+        times = [self._next_sweep, self._next_beat]
+        due = self.state.ledger.due(now)
+        if due is not None:
+            times.append(due)
+        if self.state.waiting:
+            waiter = commands.next_waiter(self.state)
+            times.append(now.mono if waiter is None else waiter)
+        return min(times)
+
+    # --- what to do ------------------------------------------------------------------------
+
+    def take_sends(self) -> list[Send]:
+        """Messages to send now, in order."""
+        sends, self.state.sends = self.state.sends, []
+        return sends
+
+    def take_feed(self, now: Now) -> dict[str, Any] | None:
+        """The next message to publish, or None; call until it is None or enough."""
+        message = self.state.feed.take(now, self.state.observed)
+        if message is not None:
+            self._next_beat = now.mono + BEAT_INTERVAL
+        return message
+
+    def beat(self, now: Now) -> dict[str, Any] | None:
+        """A beat when one is due: it carries the newest number and the store's health."""
+        if now.mono < self._next_beat:
+            return None
+        self._next_beat = now.mono + BEAT_INTERVAL
+        message = self.state.feed.beat(now, self.state.observed)
+        message["health"] = self.state.stats.health.wire()
+        return message
+
+    # --- stopping --------------------------------------------------------------------------
+
+    def flush_now(self) -> None:
+        """Make everything that waits for the disk due at once."""
+        self.state.ledger.next_flush = 0.0
+
+    def unsaved(self) -> bool:
+        """Whether anything still waits for the disk."""
+        ledger = self.state.ledger
+        return ledger.flight is not None or bool(ledger.pending() or ledger.after)

@@ -1,0 +1,93 @@
+"""What the registry wants done: messages to send now, changes to publish on the feed soon."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+from broker.registry.model import Command, Now, Route, Session
+from broker.registry.sizes import FRAME_BUDGET, weigh
+
+CHANGES_PER_MESSAGE: Final = 500  # about 150 KB of usual rows
+
+
+class Send(NamedTuple):
+    """One message for one connection."""
+
+    route: Route
+    message: dict[str, Any]
+
+
+class Feed:
+    """Numbers the published messages of one epoch, without a gap, and gathers their changes.
+
+    A changed session or command waits as the object itself and is turned into its row when it is
+    published, so one that changes often between two publications costs one row.
+    """
+
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.number = 0  # of the newest message published
+        self._changes: deque[list[Any] | Session | Command] = deque()
+        self._waiting: set[Session | Command] = set()  # those that stand in _changes
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def row(self, session: Session) -> None:
+        """Publish the whole row of a session that is live now."""
+        if session not in self._waiting:
+            self._waiting.add(session)
+            self._changes.append(session)
+
+    def command(self, command: Command) -> None:
+        """Publish how far a command is."""
+        if command not in self._waiting:
+            self._waiting.add(command)
+            self._changes.append(command)
+
+    def change(self, change: list[Any]) -> None:
+        self._changes.append(change)
+
+    def ended(self, session: Session, change: list[Any]) -> None:
+        """Publish an end; a row of it still waiting is left out, so it can't come after."""
+        self._waiting.discard(session)
+        self._changes.append(change)
+
+    def take(self, now: Now, observed: float) -> dict[str, Any] | None:
+        """The next numbered message, or None when nothing has changed."""
+        changes: list[list[Any]] = []
+        budget = FRAME_BUDGET
+        while self._changes and len(changes) < CHANGES_PER_MESSAGE:
+            change = self._changes[0]
+            if not isinstance(change, list) and change not in self._waiting:
+                self._changes.popleft()  # it has ended since
+                continue
+            if isinstance(change, list):
+                budget -= weigh(*(item for item in change if type(item) is str))
+            else:
+                budget -= change.weight()
+            if budget < 0 and changes:
+                break
+            self._changes.popleft()
+            if not isinstance(change, list):
+                self._waiting.discard(change)
+                change = ["+" if isinstance(change, Session) else "k", change.wire()]
+            changes.append(change)
+        if not changes:
+            return None
+        self.number += 1
+        return self.beat(now, observed, changes)
+
+    def beat(
+        self, now: Now, observed: float, changes: list[list[Any]] | None = None
+    ) -> dict[str, Any]:
+        """A message that repeats the newest number and says that the feed is alive."""
+        return {
+            "k": "feed",
+            "epoch": self.epoch,
+            "n": self.number,
+            "t": observed,
+            "w": now.wall,
+            "changes": changes or [],
+        }

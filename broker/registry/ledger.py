@@ -1,0 +1,197 @@
+"""What the store does not have yet, and what is to be said once it has.
+
+Urgent rows (registrations, ends, commands) ask for a commit at once; lazy ones (status, heartbeats,
+finished tasks) are coalesced and go about once a second, in bounded pieces. While one batch is
+being committed the next one gathers here: that is the whole of group commit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from broker.registry.model import Command, Now, Process, Session, Settings
+from broker.store import Batch, CommandRow, ProcessRow, SessionRow, TaskRow
+
+Done = Callable[[Now], None]
+Failed = Callable[[Now, str], None]
+
+
+@dataclass(slots=True)
+class _Flight:
+    """The batch that is being committed, and what depends on it."""
+
+    batch: Batch
+    after: list[tuple[Done, Failed]]
+    acks: dict[Process, int]
+    tasks: list[tuple[TaskRow, Process]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ledger:
+    settings: Settings
+    urgent: dict[str, Session | SessionRow] = field(default_factory=dict)
+    lazy: dict[str, Session] = field(default_factory=dict)
+    processes: dict[str, Process | ProcessRow] = field(default_factory=dict)
+    heard: dict[str, Process] = field(default_factory=dict)
+    commands: dict[str, Command | CommandRow] = field(default_factory=dict)
+    tasks: deque[tuple[TaskRow, Process]] = field(default_factory=deque)
+    after: list[tuple[Done, Failed]] = field(default_factory=list)
+    acks: set[Process] = field(default_factory=set)  # processes with durable news since the last
+    lazy_commands: dict[str, Command] = field(default_factory=dict)
+    flight: _Flight | None = None
+    next_flush: float = 0.0  # monotonic
+    next_purge: float = 0.0
+    retry_at: float = 0.0  # monotonic; after a failed commit nothing is tried before
+    dropped: int = 0
+
+    # --- what happened ---------------------------------------------------------------------
+
+    def registered(self, session: Session) -> None:
+        self.urgent[session.session_id] = session
+        self.processes[session.process.instance] = session.process
+        self.acks.add(session.process)
+
+    def changed(self, session: Session) -> None:
+        if session.session_id not in self.urgent:
+            self.lazy[session.session_id] = session
+
+    def ended(self, session: Session, row: SessionRow) -> None:
+        self.lazy.pop(session.session_id, None)
+        self.urgent[session.session_id] = row
+        self.acks.add(session.process)
+        if len(self.urgent) > self.settings.max_unsaved_ended:
+            self._drop_oldest_ended()
+
+    def finished(self, task: TaskRow, process: Process) -> None:
+        if len(self.tasks) >= self.settings.max_unsaved_tasks:
+            self.tasks.popleft()[1].tasks_waiting -= 1
+            self.dropped += 1
+        process.tasks_waiting += 1
+        self.tasks.append((task, process))
+
+    def command(self, command: Command) -> None:
+        self.commands[command.command_id] = command
+
+    def progress(self, command: Command) -> None:
+        """A command's counts moved; not worth a commit of its own, since ends are stored too."""
+        self.lazy_commands[command.command_id] = command
+
+    def refused(self, row: CommandRow) -> None:
+        """Make sure a command whose commit failed, perhaps half, can't come to life later."""
+        self.lazy_commands.pop(row.command_id, None)
+        self.commands[row.command_id] = row
+
+    def _drop_oldest_ended(self) -> None:
+        for session_id, row in self.urgent.items():
+            if isinstance(row, SessionRow):
+                del self.urgent[session_id]
+                self.dropped += 1
+                return
+
+    def concerns(self, process: Process) -> bool:
+        """Whether anything this process said still waits to become durable."""
+        away = self.flight is not None and process in self.flight.acks
+        return away or process in self.acks or process.tasks_waiting > 0
+
+    # --- committing ------------------------------------------------------------------------
+
+    def pending(self) -> int:
+        """Rows that wait for the disk."""
+        return (
+            len(self.urgent)
+            + len(self.lazy)
+            + len(self.processes)
+            + len(self.heard)
+            + len(self.commands)
+            + len(self.lazy_commands)
+            + len(self.tasks)
+        )
+
+    def due(self, now: Now) -> float | None:
+        """When the next batch wants to be committed (monotonic), None for not at all."""
+        if self.flight is not None:
+            return None
+        urgent = self.urgent or self.processes or self.commands or self.after
+        lazy = self.lazy or self.heard or self.tasks or self.lazy_commands
+        if not urgent and not lazy:
+            return max(self.next_purge, self.retry_at)
+        return max(now.mono if urgent else self.next_flush, self.retry_at)
+
+    def begin(self, now: Now) -> Batch | None:
+        """The next batch to commit, or None when there is nothing to do yet."""
+        due = self.due(now)
+        if due is None or due > now.mono:
+            return None
+        batch = Batch(
+            processes=[p.row() if isinstance(p, Process) else p for p in self.processes.values()],
+            sessions=[s.row() if isinstance(s, Session) else s for s in self.urgent.values()],
+            commands=[c.row() if isinstance(c, Command) else c for c in self.commands.values()],
+        )
+        # a number covers the finished tasks below it too, so it waits for those
+        acks = {p: p.number or 0 for p in self.acks if not p.tasks_waiting}
+        self.acks.difference_update(acks)
+        self.flight = _Flight(batch, self.after, acks)
+        self.processes, self.urgent, self.commands, self.after = {}, {}, {}, []
+        if now.mono >= self.next_flush:
+            self._add_lazy(self.flight)
+            # the rest of a long flush follows at once, in a batch of its own
+            more = self.lazy or self.heard or self.tasks or self.lazy_commands
+            self.next_flush = now.mono + (0.0 if more else self.settings.flush_interval)
+        if now.mono >= self.next_purge:
+            batch.purge_before = now.wall - self.settings.retention
+            self.next_purge = now.mono + self.settings.purge_interval
+        return batch
+
+    def _add_lazy(self, flight: _Flight) -> None:
+        batch, limit = flight.batch, self.settings.rows_per_flush
+        for key in list(self.lazy)[:limit]:
+            batch.sessions.append(self.lazy.pop(key).row())
+        for key in list(self.heard)[:limit]:
+            process = self.heard.pop(key)
+            batch.heard.append((process.instance, process.heard_wall))
+        for key in list(self.lazy_commands)[:limit]:
+            batch.commands.append(self.lazy_commands.pop(key).row())
+        for _ in range(min(limit, len(self.tasks))):
+            task, process = self.tasks.popleft()
+            process.tasks_waiting -= 1
+            batch.tasks.append(task)
+            flight.tasks.append((task, process))
+            if not process.tasks_waiting:
+                flight.acks[process] = process.number or 0
+                self.acks.discard(process)
+
+    def committed(self, now: Now) -> dict[Process, int]:
+        """The batch is durable. Returns which processes may be told so, and up to which number."""
+        flight, self.flight = self._landed(), None
+        for done, _ in flight.after:
+            done(now)
+        return flight.acks
+
+    def failed(self, now: Now, why: str, live: dict[str, Session]) -> None:
+        """The batch was not kept: everything in it waits again, behind whatever is newer."""
+        flight, self.flight = self._landed(), None
+        batch = flight.batch
+        for row in batch.sessions:
+            if row.session_id in live:
+                self.urgent.setdefault(row.session_id, live[row.session_id])
+                self.lazy.pop(row.session_id, None)
+            else:
+                self.urgent.setdefault(row.session_id, row)
+        for process_row in batch.processes:
+            self.processes.setdefault(process_row.instance, process_row)
+        for command_row in batch.commands:
+            self.commands.setdefault(command_row.command_id, command_row)
+        for task, process in reversed(flight.tasks):
+            process.tasks_waiting += 1
+            self.tasks.appendleft((task, process))
+        self.acks.update(flight.acks)
+        self.retry_at = now.mono + self.settings.retry_interval
+        for _, refuse in flight.after:
+            refuse(now, why)
+
+    def _landed(self) -> _Flight:
+        if self.flight is None:
+            raise RuntimeError("no batch is being committed")
+        return self.flight

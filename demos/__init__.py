@@ -1,0 +1,1 @@
+"""Demo apps that show Panelbus at work."""

@@ -1,0 +1,296 @@
+"""The shell of a connection: one daemon thread that owns the sockets and runs a state machine.
+
+It runs no user code. Other threads hand things over through the machine's own inbox and `wake` the
+thread, which costs them one byte on a socket pair at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Final, Protocol
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from sessionclient.link import Effect, Reset, Send, Subscribe, Unsubscribe
+from sessionclient.wire import (
+    FEED,
+    FROM_BROKER,
+    MAX_FRAME_BYTES,
+    Message,
+    WireError,
+    decode,
+    encode,
+)
+
+log = logging.getLogger("sessionclient")
+
+DRAIN_LIMIT: Final = 256  # messages read from one socket before anything else gets its turn
+LONGEST_POLL: Final = 60.0  # seconds
+JOIN_MARGIN: Final = 1.0  # seconds beyond its own time limit that closing waits for the thread
+
+# Socket bounds, each on purpose. The queues hold what the broker or we can't take at once; what
+# does not fit is lost, noticed by its number, and stated anew by the next hello.
+QUEUE: Final = 10_000  # messages, each way
+FEED_QUEUE: Final = 10_000  # feed messages while we are busy; a gap means a new snapshot
+RECONNECT_MS: Final = 100  # first pause before connecting again; libzmq adds jitter of its own
+RECONNECT_MAX_MS: Final = 1_000  # so that a broker that is back is found within 2 s
+HANDSHAKE_MS: Final = 5_000
+PING_MS: Final = 5_000  # ZMTP pings notice a network that went without a FIN
+PING_TIMEOUT_MS: Final = 15_000
+
+_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+
+class Machine(Protocol):
+    """What the thread runs. Every method is called in the thread only; times are monotonic."""
+
+    def connected(self, now: float) -> None: ...
+    def disconnected(self, now: float) -> None: ...
+    def received(self, message: Message, now: float) -> None: ...
+    def fed(self, message: Message, now: float) -> None:
+        """A message of the feed."""
+
+    def wake(self, now: float) -> None:
+        """Other threads have put something into the inbox."""
+
+    def tick(self, now: float) -> None: ...
+    def next_deadline(self) -> float: ...
+    def take_effects(self) -> list[Effect]: ...
+    def closing(self, now: float) -> None:
+        """Say goodbye; afterwards `settled` tells when nothing is left to wait for."""
+
+    def settled(self) -> bool: ...
+    def closed(self) -> None:
+        """The thread is about to end; nothing will be answered any more."""
+
+
+class IoThread:
+    """Runs a machine on a DEALER to ``address`` until closed. Not usable in a forked child."""
+
+    def __init__(self, address: str, machine: Machine, name: str = "panelbus-io") -> None:
+        self.pid = os.getpid()
+        self.malformed = 0  # messages from the broker that were none
+        self._address = address
+        self._machine = machine
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._woken = False
+        self._close_by: float | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether this process may use it: a forked child has no such thread."""
+        return self.pid == os.getpid() and self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Make the thread look at its inbox; callable from any thread, never blocks."""
+        if not self._woken:
+            self._woken = True
+            # a full buffer holds wake-ups enough, and after closing there is nobody to wake
+            with suppress(OSError):
+                self._wake_out.send(b"\0")
+
+    def close(self, timeout: float) -> None:
+        """Say goodbye for at most ``timeout`` seconds and end; from any thread, any number of
+        times."""
+        if self.pid != os.getpid():
+            return
+        if self._close_by is None:
+            self._close_by = time.monotonic() + timeout
+            self._woken = False
+            self.wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout + JOIN_MARGIN)
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        context = zmq.Context(io_threads=1)
+        sockets = _Sockets(context, self._address, self._wake_in.fileno())
+        try:
+            self._loop(sockets)
+        finally:
+            self._machine.closed()
+            sockets.close()
+            context.term()
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _loop(self, sockets: _Sockets) -> None:
+        machine = self._machine
+        goodbye_said = False
+        while True:
+            sockets.poll(self._timeout(goodbye_said))
+            now = time.monotonic()
+            for event in sockets.events():
+                if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    machine.connected(now)
+                else:
+                    machine.disconnected(now)
+            self._drain(sockets, now)
+            self._swallow_wakes()
+            machine.wake(now)
+            machine.tick(now)
+            if self._close_by is not None and not goodbye_said:
+                goodbye_said = True
+                machine.closing(now)
+            for effect in machine.take_effects():
+                sockets.perform(effect)
+            close_by = self._close_by
+            if goodbye_said and close_by is not None and (machine.settled() or now >= close_by):
+                return
+
+    def _timeout(self, closing: bool) -> float:
+        deadline = min(self._machine.next_deadline(), time.monotonic() + LONGEST_POLL)
+        if closing and self._close_by is not None:
+            deadline = min(deadline, self._close_by)
+        return max(0.0, deadline - time.monotonic())
+
+    def _swallow_wakes(self) -> None:
+        # the flag first: what is put in after this wakes the thread again
+        self._woken = False
+        with suppress(BlockingIOError):
+            self._wake_in.recv(4096)
+
+    def _drain(self, sockets: _Sockets, now: float) -> None:
+        for payload in sockets.messages():
+            try:
+                message = decode(payload, FROM_BROKER)
+            except WireError as error:
+                self._count_malformed(error)
+            else:
+                self._machine.received(message, now)
+        for payload in sockets.feed_messages():
+            try:
+                message = decode(payload, FEED)
+            except WireError as error:
+                self._count_malformed(error)
+            else:
+                self._machine.fed(message, now)
+
+    def _count_malformed(self, error: WireError) -> None:
+        self.malformed += 1
+        if self.malformed == 1:  # once: a peer that goes on like this would fill the log
+            log.warning("%s sends what is not this protocol: %s", self._address, error)
+
+
+class _Sockets:
+    """The DEALER, its monitor, the feed's SUB while there is one, and the poller over them."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, wake: int) -> None:
+        self._context = context
+        self._address = address
+        self._poller = zmq.Poller()
+        self._poller.register(wake, zmq.POLLIN)
+        self._feed: zmq.Socket[bytes] | None = None
+        self._feed_address = ""
+        self._open()
+
+    def _open(self) -> None:
+        self._dealer = self._context.socket(zmq.DEALER)
+        self._bound(self._dealer, QUEUE)
+        # a message waits for a finished connection only; one that is gone takes its queue along,
+        # and the hello on the next one states everything
+        self._dealer.set(zmq.IMMEDIATE, 1)
+        self._monitor = self._dealer.get_monitor_socket(_EVENTS)
+        self._dealer.connect(self._address)
+        self._poller.register(self._dealer, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+
+    def _bound(self, sock: zmq.Socket[bytes], queue: int) -> None:
+        sock.set(zmq.LINGER, 0)
+        sock.set(zmq.SNDHWM, queue)
+        sock.set(zmq.RCVHWM, queue)
+        sock.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        sock.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        sock.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        sock.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        sock.set(zmq.HEARTBEAT_IVL, PING_MS)
+        sock.set(zmq.HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS)
+
+    def _close_dealer(self) -> None:
+        self._poller.unregister(self._dealer)
+        self._poller.unregister(self._monitor)
+        self._dealer.disable_monitor()
+        self._monitor.close()
+        self._dealer.close()
+
+    def poll(self, seconds: float) -> None:
+        self._poller.poll(math.ceil(seconds * 1000))
+
+    def events(self) -> list[int]:
+        """What happened to the connection, in order."""
+        found = []
+        while self._monitor.poll(0):
+            message = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            found.append(int(message["event"]))
+        return found
+
+    def messages(self) -> list[bytes]:
+        return _read(self._dealer)
+
+    def feed_messages(self) -> list[bytes]:
+        return [] if self._feed is None else _read(self._feed)
+
+    def perform(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            # not connected, or its queue is full: lost, which its number will show
+            with suppress(zmq.Again):
+                self._dealer.send(encode(effect.message), zmq.NOBLOCK)
+        elif isinstance(effect, Reset):
+            self._close_dealer()
+            self._open()
+        elif isinstance(effect, Subscribe):
+            self._subscribe(effect.address)
+        elif isinstance(effect, Unsubscribe):
+            self._unsubscribe()
+
+    def _subscribe(self, address: str) -> None:
+        if self._feed is not None and self._feed_address == address:
+            return
+        self._unsubscribe()
+        self._feed = self._context.socket(zmq.SUB)
+        self._bound(self._feed, FEED_QUEUE)
+        self._feed.set(zmq.SUBSCRIBE, b"")
+        self._feed_address = address
+        self._feed.connect(address)
+        self._poller.register(self._feed, zmq.POLLIN)
+
+    def _unsubscribe(self) -> None:
+        if self._feed is not None:
+            self._poller.unregister(self._feed)
+            self._feed.close()
+            self._feed = None
+
+    def close(self) -> None:
+        self._unsubscribe()
+        self._close_dealer()
+
+
+def _read(sock: zmq.Socket[bytes]) -> list[bytes]:
+    """Messages that have arrived, up to a bound; one of several frames is none of ours."""
+    found: list[bytes] = []
+    for _ in range(DRAIN_LIMIT):
+        try:
+            frame = sock.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            break
+        if frame.more:
+            while sock.recv(zmq.NOBLOCK, copy=False).more:
+                pass
+            found.append(b"")  # which is malformed, and counted as such
+        else:
+            found.append(frame.bytes)
+    return found

@@ -1,0 +1,397 @@
+"""The wire: the one definition of the protocol between clients and the broker.
+
+A message is one ZeroMQ frame holding one msgpack map. Its key ``k`` names the kind; the other keys
+are that kind's fields, listed once in the tables below together with their types and bounds. A
+field that is absent and one that is nil mean the same. Unknown fields are ignored, so that a
+later minor version may add some; unknown kinds are refused.
+
+Everything from outside goes through `decode`, which returns a checked message or raises
+`WireError` and nothing else. docs/PROTOCOL.md is the prose to these tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from sessionclient.errors import Misuse, PeerFault
+
+PROTOCOL_VERSION: Final = 1
+
+# Bounds of what may cross the wire. Both sides enforce them.
+MAX_FRAME_BYTES: Final = 1 << 20
+MAX_TEXT_CHARS: Final = 255  # names: app, user, status, task, host
+MAX_LONG_TEXT_CHARS: Final = 2000  # reasons and error texts
+MAX_ID_CHARS: Final = 64
+MAX_BATCH_ITEMS: Final = 2000  # sessions, ended sessions or tasks in one message
+MAX_PAGE_ROWS: Final = 1000  # rows in one answer to "list"
+MAX_TARGETS: Final = 10_000  # sessions in one command to one process
+MAX_NUMBER: Final = 1 << 62
+MAX_SECONDS: Final = 10.0 * 366 * 86400  # ages and waits beyond ten years are nonsense
+
+ROLES: Final = ("app", "viewer", "operator")
+ERROR_CODES: Final = (
+    "bad_request",
+    "unsupported_version",
+    "forbidden",
+    "not_found",
+    "conflict",
+    "key_reused",
+    "too_many",
+    "unavailable",
+)
+
+Message = dict[str, Any]
+Check = Callable[[Any], bool]
+
+
+class WireError(PeerFault):
+    """Bytes that are not a message of this protocol. ``cause`` is one word for the metrics.
+
+    ``request`` is the request number when it could still be read, so the error can be answered.
+    """
+
+    def __init__(self, cause: str, message: str, request: int | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.request = request
+
+
+class Field(NamedTuple):
+    """One field of a kind: its key on the wire, its check, what it must be, and if it must be."""
+
+    name: str
+    check: Check
+    must_be: str
+    required: bool = True
+
+
+class Kind(NamedTuple):
+    """One kind of message: its fields and, for the broker's side, who may send it."""
+
+    fields: tuple[Field, ...]
+    roles: tuple[str, ...] = ROLES
+
+
+# --- checks ---------------------------------------------------------------------------------
+
+_NEW_ID: Final = re.compile(r"[0-9A-Za-z_.:-]{1,64}", re.ASCII)
+
+
+def _text(limit: int, shortest: int = 1) -> Check:
+    return lambda value: type(value) is str and shortest <= len(value) <= limit
+
+
+def _integer(low: int, high: int) -> Check:
+    # bool is a subclass of int: an exact type check keeps True from passing as 1
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _seconds(low: float, high: float) -> Check:
+    # a comparison with NaN is false, so NaN never passes
+    return lambda value: (type(value) is float or type(value) is int) and low <= value <= high
+
+
+def _is_bool(value: Any) -> bool:
+    return value is True or value is False
+
+
+def _is_new_id(value: Any) -> bool:
+    return type(value) is str and _NEW_ID.fullmatch(value) is not None
+
+
+def _is_secret(value: Any) -> bool:
+    return type(value) is bytes and 16 <= len(value) <= 64
+
+
+def _list_of(check: Check, limit: int) -> Check:
+    return lambda value: type(value) is list and len(value) <= limit and all(map(check, value))
+
+
+def _map_of(*fields: Field) -> Check:
+    return lambda value: (
+        type(value) is dict
+        and all(
+            (not f.required) if (item := value.get(f.name)) is None else f.check(item)
+            for f in fields
+        )
+    )
+
+
+def _is_map(value: Any) -> bool:
+    return type(value) is dict
+
+
+def _anything(_value: Any) -> bool:
+    return True
+
+
+_NAME = _text(MAX_TEXT_CHARS)
+_LONG = _text(MAX_LONG_TEXT_CHARS, shortest=0)
+_REF = _text(MAX_ID_CHARS)  # a reference is looked up, so its alphabet need not be checked
+_COUNT = _integer(0, MAX_NUMBER)
+_AGE = _seconds(0.0, MAX_SECONDS)
+_SAY_NAME = f"text of 1 to {MAX_TEXT_CHARS} characters"
+_SAY_LONG = f"text of at most {MAX_LONG_TEXT_CHARS} characters"
+_SAY_REF = f"an id of 1 to {MAX_ID_CHARS} characters"
+_SAY_COUNT = "a whole number from 0"
+_SAY_AGE = "a number of seconds from 0"
+
+
+def _name(key: str, required: bool = True) -> Field:
+    return Field(key, _NAME, _SAY_NAME, required)
+
+
+def _long(key: str, required: bool = False) -> Field:
+    return Field(key, _LONG, _SAY_LONG, required)
+
+
+def _ref(key: str, required: bool = True) -> Field:
+    return Field(key, _REF, _SAY_REF, required)
+
+
+def _count(key: str, required: bool = True) -> Field:
+    return Field(key, _COUNT, _SAY_COUNT, required)
+
+
+def _age(key: str, required: bool = True) -> Field:
+    return Field(key, _AGE, _SAY_AGE, required)
+
+
+def _new_id(key: str) -> Field:
+    return Field(key, _is_new_id, f"an id of 1 to {MAX_ID_CHARS} of A-Z a-z 0-9 _ . : -")
+
+
+# --- what a client may say ------------------------------------------------------------------
+
+_TASK = (  # a finished task; "no" counts from 1 within its session
+    _ref("s"),
+    Field("no", _integer(1, MAX_NUMBER), "a whole number from 1"),
+    _name("name"),
+    _age("age"),  # seconds since it started
+    _age("took"),  # seconds it ran
+    Field("outcome", ("ok", "error").__contains__, "'ok' or 'error'"),
+    _long("error"),
+)
+_SESSION = (  # the whole present state of a session
+    _new_id("s"),
+    _name("app"),
+    _name("user", required=False),
+    _age("age"),  # seconds since it started
+    _name("status"),
+    _name("task", required=False),
+    _age("task_age", required=False),
+)
+_ENDED = (_ref("s"), _name("reason"), _long("error"))
+_DONE = Field(
+    "done",
+    _list_of(_map_of(*_TASK), MAX_BATCH_ITEMS),
+    f"a list of at most {MAX_BATCH_ITEMS} finished tasks",
+    required=False,
+)
+_STATE = (
+    Field(
+        "sessions",
+        _list_of(_map_of(*_SESSION), MAX_BATCH_ITEMS),
+        f"a list of at most {MAX_BATCH_ITEMS} session states",
+    ),
+    Field(
+        "ended",
+        _list_of(_map_of(*_ENDED), MAX_BATCH_ITEMS),
+        f"a list of at most {MAX_BATCH_ITEMS} ended sessions",
+    ),
+    _DONE,
+    Field("last", _is_bool, "true or false"),
+)
+_N = _count("n")
+_R = _count("r")
+_S = _ref("s")
+_APP = ("app",)
+_READ = ("viewer", "operator")
+_ACT = ("operator",)
+_REASON = _long("reason")
+_KEY = _name("key", required=False)
+
+TO_BROKER: Final[Mapping[str, Kind]] = {
+    "hello": Kind(
+        (
+            _count("v"),
+            Field("role", ROLES.__contains__, "'app', 'viewer' or 'operator'"),
+            _new_id("instance"),
+            Field("secret", _is_secret, "16 to 64 bytes"),
+            _name("host"),
+            _count("pid"),
+            Field("interval", _seconds(0.01, 86400.0), "seconds from 0.01 to 86400"),
+            _N,
+            *_STATE,
+        )
+    ),
+    "hello_part": Kind((_N, *_STATE), _APP),
+    "register": Kind((_N, *_SESSION), _APP),
+    "status": Kind(
+        (_N, _S, _name("status"), _name("task", required=False), _age("task_age", False), _DONE),
+        _APP,
+    ),
+    "end": Kind((_N, *_ENDED, _DONE), _APP),
+    "delivered": Kind((_N, Field("c", _REF, _SAY_REF)), _APP),
+    "failed": Kind((_N, _S, _long("error", required=True)), _APP),
+    "heartbeat": Kind((_N,)),
+    "bye": Kind((_N,)),
+    "list": Kind(
+        (
+            _R,
+            _name("app", False),
+            _name("user", False),
+            _name("status", False),
+            Field("stale", _is_bool, "true or false", required=False),
+            Field("limit", _integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
+            _count("after", False),  # the seq of the last row of the page before
+        ),
+        _READ,
+    ),
+    "get": Kind((_R, _S), _READ),
+    "find": Kind((_R, _ref("prefix")), _READ),
+    "commands": Kind((_R,), _READ),
+    "command_state": Kind(
+        (_R, _ref("c"), _age("wait", False), _count("seen", False)),
+        _READ,
+    ),
+    "tasks": Kind((_R, _S), _READ),
+    "stats": Kind((_R,), _READ),
+    "create": Kind((_R, _name("app"), _name("user", False)), _ACT),
+    "delete": Kind((_R, _S), _ACT),
+    "touch": Kind((_R, _S), _ACT),
+    "set_status": Kind((_R, _S, _name("status"), _name("task", False)), _ACT),
+    "kill": Kind((_R, _S, _REASON, _KEY, _age("wait", False)), _ACT),
+    "kill_all": Kind((_R, _name("app"), _REASON, _KEY), _ACT),
+    "cleanup": Kind((_R, _age("older")), _ACT),
+}
+
+# --- what the broker may say ----------------------------------------------------------------
+
+FROM_BROKER: Final[Mapping[str, Kind]] = {
+    "welcome": Kind(
+        (
+            _N,
+            _count("v"),
+            _ref("epoch"),
+            _long("feed", required=True),
+            _age("stale_after"),
+            _name("version"),
+        )
+    ),
+    "say_hello": Kind(()),
+    "ack": Kind((_N,)),
+    "command": Kind(
+        (
+            _ref("c"),
+            _name("command"),
+            Field("s", _list_of(_REF, MAX_TARGETS), f"at most {MAX_TARGETS} session ids"),
+            _REASON,
+        )
+    ),
+    "refused": Kind((_S, _long("reason", required=True))),
+    "reply": Kind((_R, Field("result", _anything, "anything", required=False))),
+    "error": Kind(
+        (
+            _count("r", required=False),
+            Field("code", ERROR_CODES.__contains__, "an error code"),
+            _long("message", required=True),
+        )
+    ),
+}
+
+# --- the feed -------------------------------------------------------------------------------
+
+FEED: Final[Mapping[str, Kind]] = {
+    "feed": Kind(
+        (
+            _ref("epoch"),
+            _count("n"),  # number of this message; a beat repeats the newest number
+            Field("t", _seconds(0.0, float(MAX_NUMBER)), "seconds"),  # the broker's observed clock
+            Field("w", _seconds(0.0, float(MAX_NUMBER)), "seconds"),  # its wall clock
+            Field(
+                "changes",
+                _list_of(lambda value: type(value) is list and len(value) > 0, MAX_BATCH_ITEMS),
+                f"a list of at most {MAX_BATCH_ITEMS} changes",
+            ),
+            Field("health", _is_map, "a map", required=False),
+        )
+    )
+}
+
+# --- bytes ----------------------------------------------------------------------------------
+
+
+def encode(message: Message) -> bytes:
+    """One message as the bytes of its frame.
+
+    Raises:
+        Misuse: it is longer than `MAX_FRAME_BYTES` or holds what msgpack can't express.
+    """
+    try:
+        payload: bytes = msgpack.packb(message)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Misuse(f"a {message.get('k')!r} message can't be encoded: {error}") from error
+    if len(payload) > MAX_FRAME_BYTES:
+        raise Misuse(
+            f"a {message.get('k')!r} message of {len(payload)} bytes is over the limit of"
+            f" {MAX_FRAME_BYTES}"
+        )
+    return payload
+
+
+def _refuse_duplicates(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice in a map")
+    return result
+
+
+def _refuse_extension(code: int, _data: bytes) -> Any:
+    raise ValueError(f"extension type {code} is not used here")
+
+
+def _unpack(payload: bytes | memoryview) -> Any:
+    if len(payload) > MAX_FRAME_BYTES:
+        raise WireError("too_large", f"{len(payload)} bytes are over {MAX_FRAME_BYTES}")
+    try:
+        return msgpack.unpackb(
+            payload,
+            object_pairs_hook=_refuse_duplicates,
+            ext_hook=_refuse_extension,
+            strict_map_key=True,
+            max_ext_len=MAX_FRAME_BYTES,
+        )
+    # UnpackException covers truncated and extra data, StackError too deep nesting; ValueError is
+    # what msgpack raises for broken formats, bounds and UTF-8 and what our own hooks raise.
+    except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
+        raise WireError("malformed", f"not a msgpack message: {error}") from error
+
+
+def decode(payload: bytes | memoryview, kinds: Mapping[str, Kind]) -> Message:
+    """The checked message in one frame; ``kinds`` is the table of what this side may receive.
+
+    Raises:
+        WireError: whatever is wrong with the bytes.
+    """
+    message = _unpack(payload)
+    if type(message) is not dict:
+        raise WireError("malformed", f"expected a map, got {type(message).__name__}")
+    request = message.get("r")
+    request = request if _COUNT(request) else None
+    name = message.get("k")
+    kind = kinds.get(name) if type(name) is str else None
+    if kind is None:
+        raise WireError("unknown_kind", f"unknown kind {str(name)[:40]!r}", request)
+    for field in kind.fields:
+        value = message.get(field.name)
+        if value is None:
+            if field.required:
+                raise WireError("bad_field", f"{name}: {field.name} is missing", request)
+        elif not field.check(value):
+            raise WireError("bad_field", f"{name}: {field.name} must be {field.must_be}", request)
+    return message
