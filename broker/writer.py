@@ -1,0 +1,90 @@
+"""The thread that waits for the disk, so that the bus never does: one batch at a time."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from broker.store import Batch, Store, StoreError
+
+log = logging.getLogger("panelbus.broker")
+
+MAX_READS: Final = 100  # questions to the store that wait for their turn
+
+Read = Callable[[Store], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch, and how long it took (seconds)."""
+
+    error: StoreError | None
+    seconds: float
+
+
+class Writer:
+    """Commits batches in a thread of its own, and reads history between them."""
+
+    def __init__(self, store: Store, on_done: Callable[[Outcome], None]) -> None:
+        """``on_done`` is called in the writer's thread after each batch."""
+        self._store = store
+        self._on_done = on_done
+        # one batch, the reads, and the word to stop
+        self._queue: queue.Queue[Batch | Read | None] = queue.Queue(MAX_READS + 2)
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name="panelbus-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether a batch may be submitted."""
+        return not self._busy
+
+    def submit(self, batch: Batch) -> None:
+        """Commit a batch; raises RuntimeError while another one is under way."""
+        if self._busy:
+            raise RuntimeError("the writer is busy with a batch")
+        self._busy = True
+        self._queue.put(batch)
+
+    def read(self, read: Read) -> bool:
+        """Run ``read`` on the store in the writer's thread; False when too many wait already."""
+        if self._queue.qsize() >= MAX_READS:
+            return False
+        self._queue.put(read)
+        return True
+
+    def close(self, timeout: float) -> bool:
+        """Finish what is queued and close the store; True if that was done in time (seconds)."""
+        if self._thread.ident is None:
+            self._store.close()
+            return True
+        if self._thread.is_alive():
+            self._queue.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, Batch):
+                outcome = self._commit(item)
+                self._busy = False
+                self._on_done(outcome)
+            else:
+                item(self._store)
+        self._store.close()
+
+    def _commit(self, batch: Batch) -> Outcome:
+        started = time.perf_counter()
+        try:
+            self._store.commit(batch)
+        except StoreError as error:
+            return Outcome(error, time.perf_counter() - started)
+        return Outcome(None, time.perf_counter() - started)

@@ -1,0 +1,179 @@
+"""Operator: list, kill and clean up from a script, a notebook or another service."""
+
+from __future__ import annotations
+
+from concurrent.futures import TimeoutError as FutureTimeout
+from types import TracebackType
+from typing import Any, Final
+
+from sessionclient import calls
+from sessionclient.calls import Call, SessionPage
+from sessionclient.connection import OperatorConnection
+from sessionclient.errors import LinkDown, RequestTimeout
+from sessionclient.watching import Watch
+
+LOST_AFTER: Final = 5.0  # seconds beyond its own timeout after which no answer can come
+
+
+class Operator:
+    """Talks to a broker. Every method raises LinkDown when it can't be reached in time, a Refused
+    (NotFound, Conflict, KeyReused, Unavailable) when the broker says no, and Misuse (a
+    ValueError) for wrong arguments, before anything is sent. Thread-safe.
+    """
+
+    def __init__(
+        self, server_url: str | None = None, timeout: float = 10, *, role: str = "operator"
+    ) -> None:
+        """Does not wait for the broker: the first request does.
+
+        Args:
+            server_url: default PANELBUS_URL, then tcp://127.0.0.1:5760.
+            timeout: seconds a request may take, beside what it waits for on purpose.
+            role: "operator", or "viewer" for one that can only read.
+        """
+        self._connection = OperatorConnection(server_url, timeout, role)
+
+    def _do(self, call: Call) -> Any:
+        limit = self._connection.timeout + call.wait + LOST_AFTER
+        try:
+            return self._connection.ask(call).result(limit)
+        except RequestTimeout:
+            raise
+        except FutureTimeout as error:  # closed by another thread at the very moment of asking
+            raise LinkDown("the operator was closed") from error
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def get_all_sessions(
+        self,
+        app_name: str | None = None,
+        user_id: str | None = None,
+        status: str | None = None,
+        stale: bool | None = None,
+    ) -> list[dict[str, Any]]:
+        """All live sessions that match, in the order they were registered."""
+        pages = calls.all_sessions(app_name, user_id, status, stale)
+        call = next(pages)
+        while True:
+            try:
+                call = pages.send(self._do(call))
+            except StopIteration as end:
+                sessions: list[dict[str, Any]] = end.value
+                return sessions
+
+    def list_sessions(
+        self,
+        app_name: str | None = None,
+        user_id: str | None = None,
+        status: str | None = None,
+        stale: bool | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """One page of at most ``limit`` (1 to 1,000) sessions, from ``cursor`` on."""
+        page: SessionPage = self._do(
+            calls.list_sessions(app_name, user_id, status, stale, limit, cursor)
+        )
+        return page
+
+    def get_session(self, session_id: str) -> dict[str, Any]:
+        """One live session; NotFound tells if and how it ended."""
+        session: dict[str, Any] = self._do(calls.get_session(session_id))
+        return session
+
+    def find_sessions(self, prefix: str) -> list[dict[str, Any]]:
+        """Sessions whose id begins with ``prefix``, at most 50."""
+        found: list[dict[str, Any]] = self._do(calls.find_sessions(prefix))
+        return found
+
+    def get_tasks(self, session_id: str) -> list[dict[str, Any]]:
+        """The newest finished tasks of a session, live or ended, oldest first."""
+        tasks: list[dict[str, Any]] = self._do(calls.get_tasks(session_id))
+        return tasks
+
+    def get_commands(self) -> list[dict[str, Any]]:
+        """Unfinished commands and the newest finished ones, newest first."""
+        commands: list[dict[str, Any]] = self._do(calls.get_commands())
+        return commands
+
+    def get_command(
+        self, command_id: str, wait: float = 0, seen: int | None = None
+    ) -> dict[str, Any]:
+        """How far a command is. With ``wait`` (seconds) answered when it is finished, or when
+        more than ``seen`` targets are done."""
+        command: dict[str, Any] = self._do(calls.get_command(command_id, wait, seen))
+        return command
+
+    def stats(self) -> dict[str, Any]:
+        """The broker's counts and health."""
+        stats: dict[str, Any] = self._do(calls.stats())
+        return stats
+
+    def watch(self) -> Watch:
+        """Follow all sessions and commands: a snapshot first, then changes, over restarts too."""
+        return self._connection.watch()
+
+    # --- acting ------------------------------------------------------------------------------
+
+    def request_kill(
+        self, session_id: str, reason: str | None = None, wait: float = 0, key: str | None = None
+    ) -> dict[str, Any]:
+        """Kill a session. Returns command_id and stage once the kill is durable.
+
+        Args:
+            reason: shown to the user, at most 2,000 characters.
+            wait: seconds to wait for the kill to finish; the stage tells how far it got.
+            key: repeats under one key are one kill.
+        """
+        outcome: dict[str, Any] = self._do(calls.request_kill(session_id, reason, wait, key))
+        return outcome
+
+    def request_kill_by_app(self, app_name: str, reason: str | None = None) -> int:
+        """Kill all sessions of an app; how many were newly asked to end."""
+        return int(self.kill_app(app_name, reason)["killed_count"])
+
+    def kill_app(
+        self, app_name: str, reason: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """As request_kill_by_app, returning command_id and killed_count."""
+        outcome: dict[str, Any] = self._do(calls.kill_app(app_name, reason, key))
+        return outcome
+
+    def cleanup_stale_sessions(self, older_than_minutes: float = 10) -> int:
+        """End the sessions of which nothing was heard for so long; how many."""
+        return int(self._do(calls.cleanup(older_than_minutes)))
+
+    # --- sessions that live on REST ----------------------------------------------------------
+
+    def create_session(self, app_name: str, user_id: str | None = None) -> str:
+        """Register a session that is kept alive by `update_heartbeat`; returns its id."""
+        return str(self._do(calls.create_session(app_name, user_id)))
+
+    def delete_session(self, session_id: str) -> None:
+        """End a session made by `create_session`."""
+        self._do(calls.delete_session(session_id))
+
+    def update_heartbeat(self, session_id: str) -> bool:
+        """Keep a session alive; True when it is asked to end."""
+        return bool(self._do(calls.update_heartbeat(session_id)))
+
+    def update_status(self, session_id: str, status: str, current_task: str | None = None) -> None:
+        """Say what a session is doing."""
+        self._do(calls.update_status(session_id, status, current_task))
+
+    # --- closing -----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Disconnect; idempotent."""
+        self._connection.close()
+
+    def __enter__(self) -> Operator:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
