@@ -1,1 +1,1 @@
-"""Demo apps that show Panelbus at work."""
+"""Demo apps that show Panelbus at work; `python -m demos` serves them."""
