@@ -147,7 +147,7 @@ def _reconcile(state: State, process: Process, parts: list[dict[str, Any]], now:
         commands.end_session(state, process.sessions[session_id], "gone", None, now)
     for entry in held:
         _hold(state, process, entry, now)
-    state.ledger.acks.add(process)
+    state.ledger.acks[process] = None
     state.ledger.processes.setdefault(process.instance, process)
     # whatever was pushed on an earlier connection may have been lost with it
     commands.push_pending(state, process)
@@ -287,7 +287,7 @@ def bye(state: State, process: Process, _message: dict[str, Any], now: Now) -> N
     """The process exits: its sessions end with it."""
     for session in list(process.sessions.values()):
         commands.end_session(state, session, "exit", None, now)
-    state.ledger.acks.add(process)
+    state.ledger.acks[process] = None
     state.ledger.processes.setdefault(process.instance, process)
 
 

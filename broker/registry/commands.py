@@ -178,8 +178,8 @@ def attach(state: State, command: Command) -> None:
         session = state.sessions.get(session_id)
         if session is None:
             continue
-        command.pending.add(session_id)
-        command.undelivered.add(session_id)
+        command.pending[session_id] = None
+        command.undelivered[session_id] = None
         session.commands += (command,)
         session.kill_stage = "requested"
         if session.process.source == "bus":
@@ -199,10 +199,16 @@ def push(state: State, command: Command) -> None:
 def push_to(state: State, process: Process, command: Command) -> None:
     if process.route is None or command.command_id not in process.undelivered:
         return
-    small, large = sorted((command.undelivered, process.sessions), key=len)
-    targets = [sid for sid in small if sid in large]
+    targets = _undelivered_at(process, command)
     process.undelivered[command.command_id] = state.observed
     send_kill(state, process, command.command_id, targets, command.reason)
+
+
+def _undelivered_at(process: Process, command: Command) -> list[str]:
+    """The targets a process holds and has not acknowledged; costs the shorter of the two lists."""
+    if len(command.undelivered) < len(process.sessions):
+        return [sid for sid in command.undelivered if sid in process.sessions]
+    return [sid for sid in process.sessions if sid in command.undelivered]
 
 
 def send_kill(
@@ -223,13 +229,12 @@ def delivered(state: State, process: Process, command: Command, now: Now) -> Non
     """The process has the command, for all of its targets there."""
     if process.undelivered.pop(command.command_id, None) is None:
         return
-    small, large = sorted((command.undelivered, process.sessions), key=len)
-    mark_delivered(state, command, [sid for sid in small if sid in large], now)
+    mark_delivered(state, command, _undelivered_at(process, command), now)
 
 
 def mark_delivered(state: State, command: Command, session_ids: Iterable[str], now: Now) -> None:
     for session_id in session_ids:
-        command.undelivered.discard(session_id)
+        command.undelivered.pop(session_id, None)
         command.delivered += 1
         state.stats.kills["delivered"] += 1
         if command.requested_mono is not None:
@@ -266,8 +271,8 @@ def target_done(
     session_id = session.session_id
     if session_id not in command.pending:
         return
-    command.pending.discard(session_id)
-    command.undelivered.discard(session_id)
+    del command.pending[session_id]
+    command.undelivered.pop(session_id, None)
     waiting = session.process.undelivered
     if command.command_id in waiting and not any(
         sid in command.undelivered for sid in session.process.sessions

@@ -38,7 +38,7 @@ class Ledger:
     commands: dict[str, Command | CommandRow] = field(default_factory=dict)
     tasks: deque[tuple[TaskRow, Process]] = field(default_factory=deque)
     after: list[tuple[Done, Failed]] = field(default_factory=list)
-    acks: set[Process] = field(default_factory=set)  # processes with durable news since the last
+    acks: dict[Process, None] = field(default_factory=dict)  # those to be told of the next commit
     lazy_commands: dict[str, Command] = field(default_factory=dict)
     flight: _Flight | None = None
     next_flush: float = 0.0  # monotonic
@@ -51,7 +51,7 @@ class Ledger:
     def registered(self, session: Session) -> None:
         self.urgent[session.session_id] = session
         self.processes[session.process.instance] = session.process
-        self.acks.add(session.process)
+        self.acks[session.process] = None
 
     def changed(self, session: Session) -> None:
         if session.session_id not in self.urgent:
@@ -60,7 +60,7 @@ class Ledger:
     def ended(self, session: Session, row: SessionRow) -> None:
         self.lazy.pop(session.session_id, None)
         self.urgent[session.session_id] = row
-        self.acks.add(session.process)
+        self.acks[session.process] = None
         if len(self.urgent) > self.settings.max_unsaved_ended:
             self._drop_oldest_ended()
 
@@ -131,7 +131,8 @@ class Ledger:
         )
         # a number covers the finished tasks below it too, so it waits for those
         acks = {p: p.number or 0 for p in self.acks if not p.tasks_waiting}
-        self.acks.difference_update(acks)
+        for process in acks:
+            del self.acks[process]
         self.flight = _Flight(batch, self.after, acks)
         self.processes, self.urgent, self.commands, self.after = {}, {}, {}, []
         if now.mono >= self.next_flush:
@@ -160,7 +161,7 @@ class Ledger:
             flight.tasks.append((task, process))
             if not process.tasks_waiting:
                 flight.acks[process] = process.number or 0
-                self.acks.discard(process)
+                self.acks.pop(process, None)
 
     def committed(self, now: Now) -> dict[Process, int]:
         """The batch is durable. Returns which processes may be told so, and up to which number."""
@@ -181,12 +182,14 @@ class Ledger:
                 self.urgent.setdefault(row.session_id, row)
         for process_row in batch.processes:
             self.processes.setdefault(process_row.instance, process_row)
-        for command_row in batch.commands:
-            self.commands.setdefault(command_row.command_id, command_row)
+        # a batch may hold a command twice: as an earlier failed one had it, and as it is now
+        newest = {command_row.command_id: command_row for command_row in batch.commands}
+        for command_id, command_row in newest.items():
+            self.commands.setdefault(command_id, command_row)
         for task, process in reversed(flight.tasks):
             process.tasks_waiting += 1
             self.tasks.appendleft((task, process))
-        self.acks.update(flight.acks)
+        self.acks.update(dict.fromkeys(flight.acks))
         self.retry_at = now.mono + self.settings.retry_interval
         for _, refuse in flight.after:
             refuse(now, why)

@@ -167,8 +167,9 @@ class Command:
     kind: str = "kill"
     finished_at: float | None = None
     committed: bool = False
-    pending: set[str] = field(default_factory=set)  # targets that are not done
-    undelivered: set[str] = field(default_factory=set)  # targets whose process has not said so
+    # two ordered sets, so that what is pushed comes in the order of the targets
+    pending: dict[str, None] = field(default_factory=dict)  # targets that are not done
+    undelivered: dict[str, None] = field(default_factory=dict)  # whose process has not said so
     delivered: int = 0
     completed: int = 0
     failures: dict[str, str] = field(default_factory=dict)  # target -> why

@@ -95,7 +95,7 @@ def _commands(state: State) -> None:
 
 def _command(state: State, command: Command) -> None:
     name = command.command_id
-    _must(command.undelivered <= command.pending, f"{name}: done but not delivered")
+    _must(command.undelivered.keys() <= command.pending.keys(), f"{name}: done but not delivered")
     total = len(command.pending) + command.completed + command.failed
     _must(total == len(command.targets), f"{name}: its targets don't add up")
     finished = command.finished_at is not None

@@ -1,0 +1,1 @@
+"""Registry, links and mirrors on a faulty network, in virtual time."""
