@@ -201,9 +201,18 @@ def _children(options: dict[str, Any]) -> list[Child]:
     reach = options["bus"].replace("tcp://*:", "tcp://127.0.0.1:").replace("0.0.0.0", "127.0.0.1")
     children = []
     if options["gateway"]:
+        if (
+            importlib.util.find_spec("fastapi") is None
+            or importlib.util.find_spec("uvicorn") is None
+        ):
+            raise UsageProblem(
+                "the REST gateway needs more packages: pip install 'panelbus[broker]'; or go"
+                " without it: --no-gateway"
+            )
         _must_be_free(options["http"])
         arguments = ["broker.gateway", "--server", reach, "--http", options["http"]]
         arguments += ["--parent-pid", str(os.getpid()), "--log-level", options["log_level"]]
+        arguments += ["--log-format", options["log_format"]]
         if options["insecure"]:
             arguments.append("--insecure")
         children.append(Child("gateway", arguments))

@@ -14,13 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import zmq
 
 from broker.registry.core import Registry
+from broker.registry.effects import ReadTasks
 from broker.registry.model import Now
-from broker.store import Store, StoreUnusable
+from broker.store import Store, StoreError, StoreUnavailable, StoreUnusable, TaskRow
 from broker.writer import Outcome, Writer
 from sessionclient.errors import Misuse
 from sessionclient.wire import MAX_FRAME_BYTES, TO_BROKER, WireError, decode, encode
@@ -110,6 +112,8 @@ class Bus:
         self.every_second: Callable[[float], None] | None = None  # called with monotonic time
         self._next_second = 0.0
         self._outcomes: deque[Outcome] = deque()  # at most one: only one batch is ever away
+        # bounded by the writer's MAX_READS
+        self._answers: deque[tuple[ReadTasks, list[TaskRow] | StoreError]] = deque()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -128,6 +132,15 @@ class Bus:
 
     def _committed(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
+        self._wake()
+
+    def _read(self, read: ReadTasks, store: Store) -> None:
+        """In the writer's thread."""
+        try:
+            found: list[TaskRow] | StoreError = store.tasks(read.session_id, read.limit)
+        except StoreError as error:
+            found = error
+        self._answers.append((read, found))
         self._wake()
 
     def _wake(self) -> None:
@@ -215,8 +228,14 @@ class Bus:
         now = clock()
         while self._outcomes:
             self._settle(self._outcomes.popleft(), now)
+        while self._answers:
+            self._registry.tasks_read(*self._answers.popleft())
         self._registry.tick(now)
         self._commit(now)
+        for read in self._registry.take_reads():
+            if not self._writer.read(partial(self._read, read)):
+                busy = StoreUnavailable("too many questions wait for the disk already", "busy")
+                self._registry.tasks_read(read, busy)
         self._send()
         self._publish(now)
 

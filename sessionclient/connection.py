@@ -146,9 +146,13 @@ class OperatorConnection:
         if mirror is None:
             mirror = self._mirror = Mirror(self._rng)
             self._listen(now)
+            if self._welcome is None:
+                watch.push(Change("state", [{"state": mirror.state}]))
+            return  # else its own changes tell
         watch.push(Change("state", [{"state": mirror.state}]))
         if mirror.state == "live":
-            watch.push(Change("snapshot", mirror.sessions(now)))
+            for change in mirror.snapshot(now):
+                watch.push(change)
 
     def _remove_watch(self, watch: Watch) -> None:
         if watch in self._watches:

@@ -34,7 +34,8 @@ class Ask(NamedTuple):
 class Change(NamedTuple):
     """Something changed. ``kind`` is one of:
 
-    snapshot (rows: all sessions), session (one session), ended (one dict of session_id, reason,
+    snapshot (rows: all sessions) and right after it commands (those unfinished and the newest
+    finished ones, oldest first); session (one session), ended (one dict of session_id, reason,
     ended_at, error), command (one command), heard (one dict of process, heard),
     state (one dict of state: "live", "resyncing" or "down").
     """
@@ -164,10 +165,7 @@ class Mirror:
         if self._replay(buffer, now):
             self.changes = silent
             self._set_state("live")
-            self.changes.append(Change("snapshot", self.sessions(now)))
-            self.changes.extend(
-                Change("command", [present_command(row)]) for row in self.commands.values()
-            )
+            self.changes.extend(self.snapshot(now))
 
     def _replay(self, buffer: deque[_Update], now: float) -> bool:
         """Apply what was kept on top of the snapshot; False when something is missing in it."""
@@ -321,6 +319,11 @@ class Mirror:
         at = self.time(now)
         rows = sorted(self.rows.values(), key=lambda row: int(row["seq"]))
         return [present_session(row, at) for row in rows]
+
+    def snapshot(self, now: float) -> list[Change]:
+        """All there is, as changes."""
+        commands = [present_command(row) for row in self.commands.values()]
+        return [Change("snapshot", self.sessions(now)), Change("commands", commands)]
 
     def take(self) -> tuple[list[Ask], list[Change]]:
         """What to ask and what changed since the last call."""

@@ -11,18 +11,18 @@ from typing import Final
 
 import click
 
+from broker import logs
 from broker.gateway.guard import LOOPBACK_HOSTS, host_of
 from broker.gateway.serving import CannotListen, bind, is_loopback_address, serve
 from sessionclient import AsyncOperator
+from sessionclient.address import DEFAULT_URL, check_url
 from sessionclient.errors import Misuse
 
-DEFAULT_SERVER: Final = "tcp://127.0.0.1:5760"
 DEFAULT_HTTP: Final = "127.0.0.1:8000"
 DEFAULT_TIMEOUT: Final = 10.0  # seconds
 EXIT_BAD_SETTING: Final = 2
 
 _HTTP_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})")
-_BUS_ADDRESS: Final = re.compile(r"tcp://(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):([0-9]{1,5})|ipc://.+")
 
 
 def _check_http(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, int]:
@@ -33,10 +33,10 @@ def _check_http(_context: click.Context, _option: click.Parameter, value: str) -
 
 
 def _check_server(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    match = _BUS_ADDRESS.fullmatch(value)
-    if match is None or not 0 <= int(match.group(1) or 1) <= 65535:
-        raise click.BadParameter(f"{value!r} is not a bus address, such as {DEFAULT_SERVER}")
-    return value
+    try:
+        return check_url(value)
+    except Misuse as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _check_timeout(_context: click.Context, _option: click.Parameter, value: float) -> float:
@@ -61,7 +61,7 @@ def _check_hosts(
 @click.option(
     "--server",
     metavar="ADDR",
-    default=DEFAULT_SERVER,
+    default=DEFAULT_URL,
     envvar=["PANELBUS_SERVER", "PANELBUS_URL"],
     show_envvar=True,
     callback=_check_server,
@@ -107,10 +107,18 @@ def _check_hosts(
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    default="warning",
+    default="info",
     envvar="PANELBUS_LOG_LEVEL",
     show_envvar=True,
     help="The least severe messages to log, on stderr.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="PANELBUS_LOG_FORMAT",
+    show_envvar=True,
+    help="Form of log lines.",
 )
 @click.option(
     "--parent-pid",
@@ -126,10 +134,11 @@ def command(
     hosts: tuple[str, ...],
     insecure: bool,
     log_level: str,
+    log_format: str,
     parent_pid: int | None,
 ) -> None:
     """REST, metrics and API pages in front of a Panelbus broker."""
-    _set_up_logging(log_level)
+    _set_up_logging(log_level.lower(), log_format)
     with bind(*http, beyond_loopback=insecure) as sock:
         on_loopback = is_loopback_address(str(sock.getsockname()[0]))
         allowed = LOOPBACK_HOSTS | set(hosts) if on_loopback or hosts else None
@@ -142,15 +151,11 @@ def command(
         asyncio.run(run())
 
 
-def _set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if level.lower() == "warning":
-        # the one line that says where it listens
-        logging.getLogger("panelbus.gateway").setLevel(logging.INFO)
+def _set_up_logging(level: str, form: str) -> None:
+    logs.set_up(level, form)
+    if level != "debug":
+        # how far uvicorn is with starting and stopping is of no interest to anybody else
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def main() -> int:

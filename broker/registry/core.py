@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.registry import apps, commands, operators
-from broker.registry.effects import Feed, Send
+from broker.registry.effects import Feed, ReadTasks, Send
 from broker.registry.ledger import Ledger
 from broker.registry.model import Now, Process, Route, Session, Settings
 from broker.registry.state import State
-from broker.store import Batch, Loaded, StoreError, StoreUnavailable
+from broker.store import Batch, Loaded, StoreError, StoreUnavailable, TaskRow
 from sessionclient.wire import TO_BROKER, WireError
 
 BEAT_INTERVAL = 1.0  # seconds between beats of an idle feed
@@ -161,6 +161,10 @@ class Registry:
         state.stats.health.cause, state.stats.health.message = cause, str(error)
         state.ledger.failed(now, str(error), state.sessions)
 
+    def tasks_read(self, read: ReadTasks, found: list[TaskRow] | StoreError) -> None:
+        """What the store said to one of `take_reads`."""
+        operators.tasks_read(self.state, read, found)
+
     # --- time ------------------------------------------------------------------------------
 
     def tick(self, now: Now) -> None:
@@ -211,6 +215,11 @@ class Registry:
         """Messages to send now, in order."""
         sends, self.state.sends = self.state.sends, []
         return sends
+
+    def take_reads(self) -> list[ReadTasks]:
+        """Questions to the store; each wants `tasks_read`."""
+        reads, self.state.reads = self.state.reads, []
+        return reads
 
     def take_feed(self, now: Now) -> dict[str, Any] | None:
         """The next message to publish, or None; call until it is None or enough."""

@@ -18,6 +18,15 @@ class Send(NamedTuple):
     message: dict[str, Any]
 
 
+class ReadTasks(NamedTuple):
+    """Read a session's finished tasks from the store, for `Registry.tasks_read`."""
+
+    route: Route
+    request: int
+    session_id: str
+    limit: int
+
+
 class Feed:
     """Numbers the published messages of one epoch, without a gap, and gathers their changes.
 

@@ -90,6 +90,11 @@ class Ledger:
                 self.dropped += 1
                 return
 
+    def tasks_of(self, session_id: str) -> list[TaskRow]:
+        """Finished tasks of a session that are not stored yet."""
+        away = self.flight.tasks if self.flight is not None else []
+        return [row for row, _ in (*away, *self.tasks) if row.session_id == session_id]
+
     def concerns(self, process: Process) -> bool:
         """Whether anything this process said still waits to become durable."""
         away = self.flight is not None and process in self.flight.acks

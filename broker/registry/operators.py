@@ -7,15 +7,18 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from broker.registry import commands
+from broker.registry.effects import ReadTasks
 from broker.registry.model import Command, Now, Peer, Process, Session, Waiter
 from broker.registry.sizes import weigh, within
 from broker.registry.state import State
+from broker.store import StoreError, TaskRow
 from sessionclient.wire import MAX_PAGE_ROWS
 
 Handler = Callable[[State, Peer, dict[str, Any], Now], None]
 
 MAX_FOUND: Final = 50  # sessions in one answer to "find"
 MAX_LISTED: Final = 1000  # ids and failures in one answer about a command
+MAX_TASKS_LISTED: Final = 200  # newest tasks in one answer to "tasks"
 MAX_COMMANDS_LISTED: Final = 500  # commands in one answer to "commands": it must fit a frame
 
 
@@ -115,6 +118,27 @@ def command_state(state: State, peer: Peer, message: dict[str, Any], now: Now) -
 
     waiter = Waiter(now.mono + wait, message.get("seen"), answer)
     commands.add_waiter(state, command, waiter, now)
+
+
+def tasks(state: State, peer: Peer, message: dict[str, Any], _now: Now) -> None:
+    """History lives in the store only, so the answer waits for a read."""
+    state.reads.append(ReadTasks(peer.route, message["r"], message["s"], MAX_TASKS_LISTED))
+
+
+def tasks_read(state: State, read: ReadTasks, found: list[TaskRow] | StoreError) -> None:
+    """The store has answered; what it does not have yet is added."""
+    if isinstance(found, StoreError):
+        state.refuse(read.route, read.request, "unavailable", f"can't read tasks: {found}")
+        return
+    sid = read.session_id
+    rows = {row.task_no: row for row in (*found, *state.ledger.tasks_of(sid))}
+    if not rows and sid not in state.sessions and sid not in state.tombstones:
+        state.refuse(read.route, read.request, "not_found", state.missing(sid))
+        return
+    newest = sorted(rows.values(), key=lambda row: row.task_no, reverse=True)
+    kept = within(newest, lambda row: weigh(row.name, row.error), read.limit)
+    fields = [{k: v for k, v in row._asdict().items() if k != "session_id"} for row in kept]
+    state.reply(read.route, read.request, {"tasks": fields[::-1]})
 
 
 def stats(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
@@ -290,6 +314,7 @@ HANDLERS: dict[str, Handler] = {
     "get": get,
     "find": find,
     "commands": list_commands,
+    "tasks": tasks,
     "command_state": command_state,
     "stats": stats,
     "create": create,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.registry.effects import Feed, Send
+from broker.registry.effects import Feed, ReadTasks, Send
 from broker.registry.ledger import Ledger
 from broker.registry.model import Command, Now, Peer, Process, Route, Session, Settings
 from broker.registry.stats import Stats
@@ -35,6 +35,7 @@ class State:
     last_seq: int = 0
     stats: Stats = field(default_factory=Stats)
     sends: list[Send] = field(default_factory=list)
+    reads: list[ReadTasks] = field(default_factory=list)
     peers: dict[Route, Peer] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)  # in the order of seq

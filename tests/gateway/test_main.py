@@ -74,10 +74,8 @@ def running(*flags: str, http: str = "127.0.0.1:0") -> Iterator[tuple[subprocess
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        match = re.fullmatch(
-            r".* INFO panelbus\.gateway: gateway listening on (http://\S+)\n", line
-        )
-        assert match, line + process.stderr.read()
+        match = re.fullmatch(r".* INFO +gateway listening on (http://\S+)\n", line)
+        assert match, line
         yield process, match.group(1)
     finally:
         if process.poll() is None:
@@ -97,9 +95,9 @@ def running(*flags: str, http: str = "127.0.0.1:0") -> Iterator[tuple[subprocess
         (["--http", ":8000"], "':8000' is not HOST:PORT, such as 127.0.0.1:8000"),
         (["--http", "h:65536"], "'h:65536' is not HOST:PORT, such as 127.0.0.1:8000"),
         (["--http", "::1:8000"], "'::1:8000' is not HOST:PORT, such as 127.0.0.1:8000"),
-        (["--server", "http://x:1"], "'http://x:1' is not a bus address, such as"),
-        (["--server", "tcp://x"], "'tcp://x' is not a bus address, such as"),
-        (["--server", "tcp://x:99999"], "'tcp://x:99999' is not a bus address, such as"),
+        (["--server", "http://x:1"], "'http://x:1' is the REST gateway's kind"),
+        (["--server", "tcp://x"], "'tcp://x' is not a broker's address; give tcp://HOST:PORT"),
+        (["--server", "tcp://x:99999"], "'tcp://x:99999' is not a broker's address; give"),
         (["--timeout", "0"], "0.0 is not in the range 0.1<=x<=3600"),
         (["--timeout", "nan"], "nan is not a number of seconds"),
         (["--log-level", "loud"], "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
@@ -112,8 +110,8 @@ def test_bad_flags(flags: list[str], line: str) -> None:
 
 def test_bad_value_in_the_environment() -> None:
     assert "'nowhere' is not HOST:PORT" in refused(PANELBUS_HTTP="nowhere")
-    assert "'x' is not a bus address" in refused(PANELBUS_URL="x")
-    assert "'y' is not a bus address" in refused(PANELBUS_SERVER="y", PANELBUS_URL="x")
+    assert "'x' is not a broker's address" in refused(PANELBUS_URL="x")
+    assert "'y' is not a broker's address" in refused(PANELBUS_SERVER="y", PANELBUS_URL="x")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
@@ -150,7 +148,7 @@ def test_help_tells_units_variables_and_defaults() -> None:
         "in seconds. [env var: PANELBUS_TIMEOUT; default: 10.0",
         "PANELBUS_ALLOW_HOST",
         "PANELBUS_INSECURE",
-        "PANELBUS_LOG_LEVEL; default: warning",
+        "PANELBUS_LOG_LEVEL; default: info",
     ):
         assert words in text
     assert "parent" not in text

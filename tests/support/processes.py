@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 30.0  # seconds; generous, for a busy machine
@@ -65,6 +67,16 @@ class Process:
     def log(self) -> str:
         """Everything it has printed."""
         return self._log.read_text(errors="replace")
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """The JSON lines of this event it has printed."""
+        lines = [line for line in self.log().splitlines() if line.startswith("{")]
+        return [event for line in lines if (event := json.loads(line)).get("event") == kind]
+
+    def wait_for(self, kind: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until it has printed so many events of this kind."""
+        eventually(lambda: len(self.events(kind)) >= count, f"{count} {kind!r}: {self.log()}")
+        return self.events(kind)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
