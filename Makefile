@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 # the pure cores, where an untested branch is an undecided case
 CORE := sessionclient/wire.py,sessionclient/link.py,sessionclient/replica.py,sessionclient/mirror.py,broker/registry/*.py
-SOURCES := sessionclient broker demos scripts tests
+SOURCES := sessionclient broker monitor demos scripts tests
+# test files that run at the same time; one file's tests stay together, for what they share. Three
+# for two cores, because many tests wait for other processes
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock clean
+.PHONY: help run test lint format bench mutate lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -16,7 +19,7 @@ run: $(VENV)/.installed ## Start broker, gateway, monitor and demos; Ctrl-C stop
 	@$(BIN)/python scripts/run_all.py
 
 test: lint ## Every check and test, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
 
@@ -29,14 +32,17 @@ format: $(VENV)/.installed ## Format and mend what can be mended
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-bench: $(VENV)/.installed ## Time from an operator's kill to the app's callback
-	$(BIN)/python scripts/kill_latency.py
+bench: $(VENV)/.installed ## How fast everything is, beside what the machine can do
+	$(BIN)/python -m scripts.bench
+
+mutate: $(VENV)/.installed ## Take the guards out one by one, and see a test fail for each
+	$(BIN)/python -m scripts.mutate --jobs $(WORKERS)
 
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install -q uv
 	$(VENV)-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-package panelbus --no-annotate \
+	  --no-emit-package panelbus --no-annotate \
 	  --custom-compile-command "make lock" --extra dev -o requirements.lock pyproject.toml
 	rm -rf $(VENV)-lock
 
@@ -47,7 +53,8 @@ clean: ## Remove the environment and all caches
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Panelbus needs Python 3.11 or newer; say which with make PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Installing into $(VENV); this takes about a minute ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import gc
 import logging
-import os
 import secrets
 import signal
 import socket
@@ -15,27 +14,30 @@ from typing import Any, Final
 import click
 
 from broker import addresses, logs
-from broker.children import Child, Children
+from broker.children import Children
+from broker.exposure import Listening, exposed
+from broker.key_watch import KeyWatch
+from broker.keyring import Keyring
+from broker.memory import Memory
+from broker.open_files import OpenFiles, raise_limit
+from broker.options import Amount
+from broker.parts import children as parts
+from broker.problems import UsageProblem
+from broker.quickstart import quickstart, told
 from broker.registry.core import Registry
 from broker.registry.model import Settings
-from broker.server import AddressInUse, Bus, Sockets, clock
+from broker.server import Bus, clock
+from broker.sockets import AddressInUse, Sockets
 from broker.store import StoreError
 from broker.store_sqlite import SqliteStore
 from sessionclient import __version__
+from sessionclient.errors import Misuse
+from sessionclient.wire import MAX_SECONDS
 
 log = logging.getLogger("panelbus.broker")
 
 DEFAULTS: Final = Settings()
 ID_BYTES: Final = 16  # of randomness in an id nobody may guess
-
-
-class UsageProblem(click.ClickException):
-    """Something about how the broker was started: one line on stderr, exit status 2."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"broker: {self.format_message()}", err=True)
 
 
 def _checked(check: Any) -> Any:
@@ -47,6 +49,17 @@ def _checked(check: Any) -> Any:
         return value
 
     return callback
+
+
+def _quickstart(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is None or context.resilient_parsing:
+        return
+    host = socket.gethostname()
+    try:
+        click.echo(told(quickstart(Path(value), host), host), nl=False)
+    except Misuse as error:
+        raise UsageProblem(str(error)) from error
+    context.exit()
 
 
 @click.command(
@@ -83,20 +96,65 @@ def _checked(check: Any) -> Any:
 @click.option(
     "--stale-after",
     default=DEFAULTS.stale_after,
-    type=click.FloatRange(min=1.0),
+    type=Amount(1.0, MAX_SECONDS),
     help="Seconds of silence after which a session counts as stale.",
 )
 @click.option(
     "--cleanup-after",
     default=DEFAULTS.cleanup_after,
-    type=click.FloatRange(min=1.0),
+    type=Amount(1.0, MAX_SECONDS),
     help="Seconds of silence after which a session is ended.",
 )
 @click.option(
     "--retention-days",
     default=DEFAULTS.retention / 86400,
-    type=click.FloatRange(min=0.01),
+    type=Amount(0.01, MAX_SECONDS / 86400),
     help="Days that ended sessions and finished commands are kept.",
+)
+@click.option(
+    "--audit-days",
+    default=DEFAULTS.audit_retention / 86400,
+    type=Amount(1.0, MAX_SECONDS / 86400),
+    help="Days it is kept who did what.",
+)
+@click.option(
+    "--keys",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Directory of keys: clients must prove theirs, and everything is encrypted. Made by"
+    " `panelbus keygen`.",
+)
+@click.option(
+    "--tokens",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="File of tokens that REST asks for. Made by `panelbus token create`.",
+)
+@click.option(
+    "--users",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of those who may log in to --monitor. Made by `panelbus user add`.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Serve REST and --monitor by HTTPS with this certificate.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The certificate's private key.",
+)
+@click.option(
+    "--behind-proxy",
+    is_flag=True,
+    help="A proxy in front of REST and --monitor speaks HTTPS.",
+)
+@click.option(
+    "--secure-quickstart",
+    is_eager=True,
+    expose_value=False,
+    callback=_quickstart,
+    metavar="DIR",
+    help="Write keys, a token and a settings file to DIR, say what to do with them, and exit.",
 )
 @click.option(
     "--insecure",
@@ -112,30 +170,44 @@ def _checked(check: Any) -> Any:
 @click.option(
     "--log-format", default="text", type=click.Choice(["text", "json"]), help="Form of log lines."
 )
-@click.version_option(__version__, prog_name="panelbus broker")
+@click.version_option(__version__, prog_name="panelbus broker", allow_from_autoenv=False)
 def main(**options: Any) -> None:
     logs.set_up(options["log_level"], options["log_format"])
+    if bool(options["tls_cert"]) != bool(options["tls_key"]):
+        raise UsageProblem("--tls-cert and --tls-key go together; give both")
     _refuse_exposure(options)
-    children = Children(_children(options))
+    children = Children(parts(options))
     try:
         store = SqliteStore.open(options["db"])
     except StoreError as error:
         raise UsageProblem(str(error)) from error
-    sockets = Sockets()
     try:
-        sockets.bind(options["bus"], options["feed"])
-        registry = _registry(store, options)
-    except (AddressInUse, StoreError) as error:
+        keys = KeyWatch(Keyring(options["keys"])) if options["keys"] else None
+        sockets = _sockets(keys, options)
+        registry = _registry(store, keys, options)
+    except (AddressInUse, StoreError, Misuse) as error:
         store.close()
         raise UsageProblem(str(error)) from error
-    sys.exit(_serve(Bus(sockets, registry, store), children, options))
+    sys.exit(_serve(Bus(sockets, registry, store), children, keys, options))
 
 
-def _serve(bus: Bus, children: Children, options: dict[str, Any]) -> int:
+def _sockets(keys: KeyWatch | None, options: dict[str, Any]) -> Sockets:
+    key = None if keys is None else Keyring(options["keys"]).broker_key()
+    sockets = Sockets(key, None if keys is None else keys.access)
+    sockets.bind(options["bus"], options["feed"])
+    return sockets
+
+
+def _serve(bus: Bus, children: Children, keys: KeyWatch | None, options: dict[str, Any]) -> int:
     """Run until a signal; returns the exit status."""
     trouble: list[str] = []
+    files, memory = OpenFiles(raise_limit()), Memory()
 
     def watch(now: float) -> None:
+        files.watch(now)
+        if keys is not None and keys.changed(now):
+            bus.set_access(keys.access)
+        memory.watch(now)
         why = children.check(now)
         if why is not None and not trouble:
             trouble.append(why)
@@ -162,80 +234,54 @@ def _serve(bus: Bus, children: Children, options: dict[str, Any]) -> int:
     return 0
 
 
-def _registry(store: SqliteStore, options: dict[str, Any]) -> Registry:
+def _registry(store: SqliteStore, keys: KeyWatch | None, options: dict[str, Any]) -> Registry:
     settings = Settings(
         stale_after=options["stale_after"],
+        # or the feed would tell too late that a process was heard
+        heard_interval=min(DEFAULTS.heard_interval, options["stale_after"] / 4),
         cleanup_after=options["cleanup_after"],
         retention=options["retention_days"] * 86400,
+        audit_retention=options["audit_days"] * 86400,
+        # or what is kept for minutes would be kept for an hour
+        purge_interval=min(DEFAULTS.purge_interval, options["retention_days"] * 86400 / 10),
     )
-    loaded = store.load(
-        max_tombstones=settings.max_tombstones, max_commands=settings.max_commands_kept
-    )
-    return Registry(
-        loaded,
-        clock(),
-        new_id=lambda: secrets.token_hex(ID_BYTES),
-        feed_address=options["feed"],
-        version=__version__,
-        settings=settings,
-    )
+    gc.disable()  # all that is made here stays: to look for garbage takes a third of the time
+    try:
+        loaded = store.load(
+            max_tombstones=settings.max_tombstones,
+            max_commands=settings.max_commands_kept,
+            max_gone=settings.max_gone,
+        )
+        return Registry(
+            loaded,
+            clock(),
+            new_id=lambda: secrets.token_hex(ID_BYTES),
+            feed_address=options["feed"],
+            version=__version__,
+            settings=settings,
+            access=None if keys is None else keys.access,
+        )
+    finally:
+        gc.freeze()  # nor is it looked at again
+        gc.enable()
 
 
 def _refuse_exposure(options: dict[str, Any]) -> None:
     """Beyond loopback anybody could list and kill, so that has to be asked for."""
-    asked = [("--bus", options["bus"]), ("--feed", options["feed"])]
-    if options["gateway"]:
-        asked.append(("--http", options["http"]))
-    for flag, address in asked:
-        if not addresses.is_local(address):
-            if not options["insecure"]:
-                raise UsageProblem(
-                    f"{flag} {address} is reachable from other machines, where anybody could list"
-                    " and kill sessions; listen on 127.0.0.1, or add --insecure if the network"
-                    " itself keeps strangers out"
-                )
-            log.warning("%s %s is open to everybody who can reach it", flag, address)
-
-
-def _children(options: dict[str, Any]) -> list[Child]:
-    reach = options["bus"].replace("tcp://*:", "tcp://127.0.0.1:").replace("0.0.0.0", "127.0.0.1")
-    children = []
-    if options["gateway"]:
-        if (
-            importlib.util.find_spec("fastapi") is None
-            or importlib.util.find_spec("uvicorn") is None
-        ):
-            raise UsageProblem(
-                "the REST gateway needs more packages: pip install 'panelbus[broker]'; or go"
-                " without it: --no-gateway"
-            )
-        _must_be_free(options["http"])
-        arguments = ["broker.gateway", "--server", reach, "--http", options["http"]]
-        arguments += ["--parent-pid", str(os.getpid()), "--log-level", options["log_level"]]
-        arguments += ["--log-format", options["log_format"]]
-        if options["insecure"]:
-            arguments.append("--insecure")
-        children.append(Child("gateway", arguments))
-    if options["monitor"]:
-        if importlib.util.find_spec("monitor") is None:
-            raise UsageProblem("--monitor needs the monitor: pip install 'panelbus[monitor]'")
-        children.append(Child("monitor", ["monitor", "--server", reach]))
-    return children
-
-
-def _must_be_free(http: str) -> None:
-    """Find a taken HTTP port before anything else is started."""
-    host, port = addresses.http_address(http)
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(found[0][4])
-    except OSError as error:
-        raise UsageProblem(
-            f"can't listen on {http}: {error.strerror or error}; choose another address with"
-            " --http, or stop what holds it"
-        ) from error
+    found = exposed(
+        Listening(
+            options["bus"],
+            options["feed"],
+            options["http"] if options["gateway"] else None,
+            keys=options["keys"] is not None,
+            tokens=options["tokens"] is not None,
+            encrypted=options["tls_cert"] is not None or options["behind_proxy"],
+        )
+    )
+    if found and not options["insecure"]:
+        raise UsageProblem(found[0])
+    for problem in found:
+        log.warning("--insecure: %s", problem.partition(". ")[0])
 
 
 if __name__ == "__main__":

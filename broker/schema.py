@@ -67,8 +67,44 @@ MIGRATIONS: Final = (
         completed    INTEGER NOT NULL,
         failed       INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE counters (  -- what the rows alone can't tell once they are purged
+        name  TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
     CREATE INDEX commands_open ON commands (requested_at) WHERE finished_at IS NULL;
     CREATE INDEX commands_finished ON commands (finished_at) WHERE finished_at IS NOT NULL;
+    """,
+    # 2: whose a process is, and the audit. What it holds can't be changed by any statement, and
+    # only what lies before the mark that a purge sets first can be removed.
+    """
+    ALTER TABLE processes ADD COLUMN owner TEXT;
+
+    CREATE TABLE audit (
+        number     INTEGER PRIMARY KEY,
+        at         REAL NOT NULL,
+        actor      TEXT NOT NULL,
+        action     TEXT NOT NULL,
+        outcome    TEXT NOT NULL,
+        app_name   TEXT,
+        targets    TEXT NOT NULL,  -- a JSON array of session ids
+        reason     TEXT,
+        command_id TEXT,
+        detail     TEXT
+    ) STRICT;
+    CREATE INDEX audit_at ON audit (at);
+    -- one that is there already came with an earlier commit of unknown outcome, and is the same
+    CREATE TRIGGER audit_is_once BEFORE INSERT ON audit
+    WHEN EXISTS (SELECT 1 FROM audit WHERE number = NEW.number) BEGIN
+        SELECT RAISE(IGNORE);
+    END;
+    CREATE TRIGGER audit_is_final BEFORE UPDATE ON audit BEGIN
+        SELECT RAISE(ABORT, 'the audit is append-only');
+    END;
+    CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+    WHEN OLD.at >= coalesce((SELECT value FROM counters WHERE name = 'audit_kept_from'), 0) BEGIN
+        SELECT RAISE(ABORT, 'the audit is append-only');
+    END;
     """,
 )
 

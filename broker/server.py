@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,82 +19,40 @@ from typing import Any, Final
 
 import zmq
 
+from broker.backups import Backups
+from broker.registry.access import Access
 from broker.registry.core import Registry
-from broker.registry.effects import ReadTasks
+from broker.registry.effects import Found, Read
 from broker.registry.model import Now
-from broker.store import Store, StoreError, StoreUnavailable, StoreUnusable, TaskRow
-from broker.writer import Outcome, Writer
+from broker.sockets import Sockets
+from broker.store import Store, StoreError, StoreUnavailable, StoreUnusable
+from broker.unread import LARGE, Unread
+from broker.writer import Checked, Outcome, Writer
 from sessionclient.errors import Misuse
-from sessionclient.wire import MAX_FRAME_BYTES, TO_BROKER, WireError, decode, encode
+from sessionclient.wire import TO_BROKER, WireError, decode, encode
 
 log = logging.getLogger("panelbus.broker")
 
 DRAIN_LIMIT: Final = 256  # messages read before anything else gets its turn
+DRAIN_SECONDS: Final = 0.02  # the same for messages that cost much, such as lists
+FEED_BACKLOG: Final = 20_000  # changes that wait to be published; beyond it nothing is read
 FEED_GATHER: Final = 0.005  # seconds changes are gathered before they are published
 FEED_BURST: Final = 8  # messages published in one turn of the loop
 STOP_TIMEOUT: Final = 3.0  # seconds an orderly stop may spend on the disk
-LINGER_MS: Final = 500  # how long closing sockets may still send
+REBIND_PAUSE: Final = 0.02  # seconds between two tries
+REBIND_TIMEOUT: Final = 5.0  # seconds a feed may be without its address when it was reopened
 REJECT_LOG_INTERVAL: Final = 10.0  # seconds between log lines about rejected input
+# plain numbers: to combine pyzmq's own flags takes longer than to send a message
+NOBLOCK: Final = int(zmq.NOBLOCK)
+MORE_NOBLOCK: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
-# Socket bounds, each on purpose (an unset high-water mark of 0 would mean unbounded memory).
-ROUTER_QUEUE: Final = 2_000  # messages held for one peer that does not read
-FEED_QUEUE: Final = 2_000  # feed messages held for one subscriber that does not read
-BACKLOG: Final = 4_096  # connections waiting to be accepted, as after a restart
-MAX_SOCKETS: Final = 65_535
-HANDSHAKE_MS: Final = 10_000  # a connection that says nothing is closed after this
-PING_MS: Final = 5_000  # ZMTP pings, so that a network lost without a FIN is noticed
-PING_TIMEOUT_MS: Final = 20_000
+# An id that a client chose can be chosen again by another, which would then speak in its name.
+CHOSEN_ID: Final = "let the broker give this connection its routing id; do not set one"
 
 
 def clock() -> Now:
     """The time now, for the registry."""
     return Now(time.monotonic(), time.time())
-
-
-class AddressInUse(Exception):
-    """A bus or feed address can't be bound; the message says which and why."""
-
-
-class Sockets:
-    """The broker's two sockets with their bounds; binding is separate so that it can fail well."""
-
-    def __init__(self) -> None:
-        self.context = zmq.Context(io_threads=1)
-        self.context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
-        self.router = self.context.socket(zmq.ROUTER)
-        self.feed = self.context.socket(zmq.PUB)
-        for socket in (self.router, self.feed):
-            socket.set(zmq.LINGER, LINGER_MS)
-            socket.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-            socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-            socket.set(zmq.HEARTBEAT_IVL, PING_MS)
-            socket.set(zmq.HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS)
-            socket.set(zmq.BACKLOG, BACKLOG)
-        # without MANDATORY a message for a vanished peer disappears and nobody is told
-        self.router.set(zmq.ROUTER_MANDATORY, 1)
-        self.router.set(zmq.SNDHWM, ROUTER_QUEUE)
-        self.router.set(zmq.RCVHWM, ROUTER_QUEUE)
-        self.feed.set(zmq.SNDHWM, FEED_QUEUE)
-
-    def bind(self, bus: str, feed: str) -> None:
-        """Raises AddressInUse when an address is taken or can't be used on this machine."""
-        for socket, address, option in (
-            (self.router, bus, "--bus"),
-            (self.feed, feed, "--feed"),
-        ):
-            try:
-                socket.bind(address)
-            except zmq.ZMQError as error:
-                self.close()
-                raise AddressInUse(
-                    f"can't listen on {address}: {error.strerror or error}; choose another"
-                    f" address with {option}, or stop what holds it"
-                ) from error
-
-    def close(self) -> None:
-        self.router.close()
-        self.feed.close()
-        self.context.term()
 
 
 class Bus:
@@ -111,16 +69,23 @@ class Bus:
         self._writer = Writer(store, self._committed)
         self.every_second: Callable[[float], None] | None = None  # called with monotonic time
         self._next_second = 0.0
-        self._outcomes: deque[Outcome] = deque()  # at most one: only one batch is ever away
+        # at most one of each: only one batch and one look at the store are ever away
+        self._outcomes: deque[Outcome | Checked] = deque()
         # bounded by the writer's MAX_READS
-        self._answers: deque[tuple[ReadTasks, list[TaskRow] | StoreError]] = deque()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._answers: deque[tuple[Read, Found]] = deque()
+        self._backups = Backups(store, self._wake)
+        self._checking = False
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
         self._stopping = False
         self._feed_due: float | None = None
+        self._unread = Unread()
         self._rejections = 0
         self._next_reject_log = 0.0
+        self._strangers: Counter[str] = Counter()  # turned away since the last line about them
+        self._next_stranger_log = 0.0
+        self._feed_unbound_since: float | None = None
         self.failure: str | None = None  # why the broker had to stop by itself
 
     # --- from other threads and signal handlers --------------------------------------------
@@ -130,22 +95,33 @@ class Bus:
         self._stopping = True
         self._wake()
 
-    def _committed(self, outcome: Outcome) -> None:
+    def set_access(self, access: Access) -> None:
+        """Another list of keys; in the loop's own thread, as from `every_second`."""
+        gatekeeper = self._sockets.gatekeeper
+        if gatekeeper is None:
+            raise RuntimeError("this bus asks for no keys")
+        gatekeeper.allow(access)
+        if self._registry.set_access(access, clock()):
+            self._sockets.reopen_feed()
+            self._feed_unbound_since = time.monotonic()
+
+    def _committed(self, outcome: Outcome | Checked) -> None:
         self._outcomes.append(outcome)
         self._wake()
 
-    def _read(self, read: ReadTasks, store: Store) -> None:
+    def _read(self, read: Read, store: Store) -> None:
         """In the writer's thread."""
         try:
-            found: list[TaskRow] | StoreError = store.tasks(read.session_id, read.limit)
+            found: Found = read.fetch(store)
         except StoreError as error:
             found = error
         self._answers.append((read, found))
         self._wake()
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # the pipe is full of wake-ups already
-            os.write(self._wake_write, b"\0")
+        # full of wake-ups already, or closed since, as for a signal that comes at the very end
+        with suppress(OSError):
+            self._wake_write.send(b"\0")
 
     # --- the loop --------------------------------------------------------------------------
 
@@ -157,12 +133,13 @@ class Bus:
         self._writer.start()
         poller = zmq.Poller()
         poller.register(self._sockets.router, zmq.POLLIN)
-        poller.register(self._wake_read, zmq.POLLIN)
+        poller.register(self._wake_read.fileno(), zmq.POLLIN)
         full = False
         try:
             while not self._stopping:
-                poller.poll(0 if full else self._timeout_ms())
-                self._swallow_wakes()
+                ready = dict(poller.poll(0 if full else self._timeout_ms()))
+                if self._wake_read.fileno() in ready:
+                    self._swallow_wakes()
                 full = self._drain()
                 self._turn()
                 self._each_second()
@@ -170,48 +147,66 @@ class Bus:
                 before_finish()
             self._finish()
         finally:
+            self._backups.close()
             self._writer.close(STOP_TIMEOUT)
             self._sockets.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._wake_read.close()
+            self._wake_write.close()
 
     def _timeout_ms(self) -> int:
         now = clock()
         deadline = min(self._registry.next_deadline(now), self._next_second)
         if self._feed_due is not None:
             deadline = min(deadline, self._feed_due)
+        if self._feed_unbound_since is not None:
+            deadline = min(deadline, now.mono + REBIND_PAUSE)
         return max(0, math.ceil((deadline - now.mono) * 1000))
 
     def _swallow_wakes(self) -> None:
         with suppress(BlockingIOError):  # nothing to swallow
-            os.read(self._wake_read, 4096)
+            self._wake_read.recv(4096)
 
     def _drain(self) -> bool:
-        """Handle what has arrived; True when there may be more than the bound allowed."""
-        router, registry = self._sockets.router, self._registry
-        now = clock()
+        """Handle what has arrived; True when there may be more than the bounds allowed."""
+        feed, now = self._registry.state.feed, clock()
+        until = now.mono + DRAIN_SECONDS
         for _ in range(DRAIN_LIMIT):
-            try:
-                route = router.recv(zmq.NOBLOCK)
-            except zmq.Again:
+            if len(feed) >= FEED_BACKLOG:
+                return True  # senders wait, in their own queues, until it is published
+            if not self._receive(now):
                 return False
-            # copy=False, because only a Frame tells whether more follow: an extra frame left
-            # unread would shift every later message and let a peer pose as another
-            frame = router.recv(zmq.NOBLOCK, copy=False)
-            if frame.more:
-                self._skip_frames()
-                self._reject(route, WireError("extra_frames", "one frame a message"))
-                continue
+            if time.monotonic() >= until:
+                return True
+        return True
+
+    def _receive(self, now: Now) -> bool:
+        """Handle one message; False when there is none."""
+        router = self._sockets.router
+        try:
+            route = router.recv(NOBLOCK)
+        except zmq.Again:
+            return False
+        # copy=False, because only a Frame tells whether more follow: an extra frame left
+        # unread would shift every later message and let a peer pose as another
+        frame = router.recv(NOBLOCK, copy=False)
+        if frame.more:
+            self._skip_frames()
+        if route[0] != 0:  # the ROUTER's own ids begin with a zero, which no other may
+            self._reject(route, WireError("chosen_routing_id", CHOSEN_ID))
+        elif frame.more:
+            self._reject(route, WireError("extra_frames", "one frame a message"))
+        else:
             try:
                 message = decode(frame.buffer, TO_BROKER)
             except WireError as error:
                 self._reject(route, error)
-                continue
-            registry.handle(route, message, now)
+            else:
+                user = self._sockets.user_of(frame) if message["k"] == "hello" else None
+                self._registry.handle(route, message, now, user)
         return True
 
     def _skip_frames(self) -> None:
-        while self._sockets.router.recv(zmq.NOBLOCK, copy=False).more:
+        while self._sockets.router.recv(NOBLOCK, copy=False).more:
             pass
 
     def _reject(self, route: bytes, error: WireError) -> None:
@@ -227,38 +222,98 @@ class Bus:
         """Everything but receiving: finished commits, timers, the next commit, what to send."""
         now = clock()
         while self._outcomes:
-            self._settle(self._outcomes.popleft(), now)
+            outcome = self._outcomes.popleft()
+            if isinstance(outcome, Outcome):
+                self._settle(outcome, now)
+            else:
+                self._checked(outcome.trouble)
         while self._answers:
-            self._registry.tasks_read(*self._answers.popleft())
+            read, found = self._answers.popleft()
+            self._registry.read_done(read, found)
+            if isinstance(found, StoreUnusable):
+                self._fail(found)
+        while self._backups.done:
+            self._registry.backed_up(*self._backups.done.popleft(), now)
         self._registry.tick(now)
         self._commit(now)
+        for asked in self._registry.take_backups():
+            self._backups.start(asked)
         for read in self._registry.take_reads():
             if not self._writer.read(partial(self._read, read)):
                 busy = StoreUnavailable("too many questions wait for the disk already", "busy")
-                self._registry.tasks_read(read, busy)
+                self._registry.read_done(read, busy)
         self._send()
         self._publish(now)
 
     def _each_second(self) -> None:
         now = time.monotonic()
+        if self._feed_unbound_since is not None:
+            self._rebind_feed(now)
         if now >= self._next_second:
             self._next_second = now + 1.0
+            self._note_strangers()
+            self._unread.sweep()
+            if not self._checking:
+                # what waits to be committed is a probe too; a full disk takes it from its reserve
+                full = self._registry.state.stats.health.cause == "full"
+                self._checking = self._writer.check(probe=full or not self._registry.unsaved())
             if self.every_second is not None:
                 self.every_second(now)
+
+    def _rebind_feed(self, now: float) -> None:
+        since = self._feed_unbound_since
+        if since is None or self._sockets.bind_feed():
+            self._feed_unbound_since = None
+        elif now - since > REBIND_TIMEOUT:
+            self.failure = "the feed's address was taken by another program; stop that one"
+            self._stopping = True
+
+    def _note_strangers(self) -> None:
+        gatekeeper = self._sockets.gatekeeper
+        if gatekeeper is None:
+            return
+        if not gatekeeper.alive:
+            self.failure = "the thread that judges keys has ended, so that nobody new could get in"
+            self._stopping = True
+        now = clock()
+        for who, count in gatekeeper.take_turned_away().items():
+            self._registry.denied(who, "not on the list of keys", count, now)
+            self._strangers[who] += count
+        if self._strangers and now.mono >= self._next_stranger_log:
+            self._next_stranger_log = now.mono + REJECT_LOG_INTERVAL
+            total, last = self._strangers.total(), next(reversed(self._strangers))
+            log.warning("turned away %d connections without a known key, last: %s", total, last)
+            self._strangers.clear()
 
     def _settle(self, outcome: Outcome, now: Now) -> None:
         error = outcome.error
         if error is None:
-            if self._registry.state.stats.health.cause is not None:
-                log.warning("the database takes writes again")
-            self._registry.committed(outcome.seconds, now)
+            self._tell_health(outcome.kept.trouble)
+            self._registry.committed(outcome.seconds, now, outcome.kept)
             return
-        if self._registry.state.stats.health.cause is None:
-            log.error("the database took nothing: %s", error)
+        self._tell_health(error)
         self._registry.commit_failed(error, now)
         if isinstance(error, StoreUnusable):
-            self.failure = str(error)
-            self._stopping = True
+            self._fail(error)
+
+    def _checked(self, trouble: StoreError | None) -> None:
+        self._checking = False
+        self._tell_health(trouble)
+        self._registry.checked(trouble)
+        if isinstance(trouble, StoreUnusable):
+            self._fail(trouble)
+
+    def _tell_health(self, trouble: StoreError | None) -> None:
+        """Log what is about to change."""
+        was_well = self._registry.state.stats.health.cause is None
+        if was_well and trouble is not None:
+            log.error("the database took nothing: %s", trouble)
+        elif not was_well and trouble is None:
+            log.warning("the database takes writes again")
+
+    def _fail(self, error: StoreUnusable) -> None:
+        self.failure = str(error)
+        self._stopping = True
 
     def _commit(self, now: Now) -> None:
         if self._writer.idle:
@@ -267,21 +322,31 @@ class Bus:
                 self._writer.submit(batch)
 
     def _send(self) -> None:
-        router = self._sockets.router
         for route, message in self._registry.take_sends():
             payload = _payload(message)
+            if payload is not None and len(payload) >= LARGE and not self._unread.has_room(route):
+                payload = _too_much_unread(message)
             if payload is None:
                 continue
             try:
-                # NOBLOCK, or a peer that does not read would stop the whole bus
-                router.send(route, zmq.NOBLOCK | zmq.SNDMORE)
-                router.send(payload, zmq.NOBLOCK)
+                self._send_one(route, payload)
             except zmq.Again:
                 pass  # its queue is full: commands are pushed again, requests time out
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
                 self._registry.unreachable(route)
+
+    def _send_one(self, route: bytes, payload: bytes) -> None:
+        router = self._sockets.router
+        # NOBLOCK, or a peer that does not read would stop the whole bus
+        router.send(route, MORE_NOBLOCK)
+        if len(payload) < LARGE:
+            router.send(payload, NOBLOCK)
+            return
+        frame = zmq.Frame(payload, track=True, copy=False)
+        tracker = router.send(frame, NOBLOCK, copy=False, track=True)
+        self._unread.add(route, len(payload), tracker)
 
     def _publish(self, now: Now) -> None:
         if self._feed_due is None and len(self._registry.state.feed):
@@ -292,18 +357,18 @@ class Bus:
                 message = self._registry.take_feed(now)
                 if message is None:
                     break
-                self._sockets.feed.send(encode(message), zmq.NOBLOCK)
+                self._sockets.feed.send(encode(message), NOBLOCK)
             else:
                 self._feed_due = now.mono
         beat = self._registry.beat(now)
         if beat is not None:
-            self._sockets.feed.send(encode(beat), zmq.NOBLOCK)
+            self._sockets.feed.send(encode(beat), NOBLOCK)
 
     def _finish(self) -> None:
         """Commit everything that was accepted, answer it, and publish it."""
         deadline = time.monotonic() + STOP_TIMEOUT
         poller = zmq.Poller()
-        poller.register(self._wake_read, zmq.POLLIN)
+        poller.register(self._wake_read.fileno(), zmq.POLLIN)
         while self.failure is None and time.monotonic() < deadline:
             self._registry.flush_now()
             self._turn()
@@ -324,3 +389,11 @@ def _payload(message: dict[str, Any]) -> bytes | None:
             return None
         text = "the answer is too long for one message; ask for less"
         return encode({"k": "error", "r": message["r"], "code": "bad_request", "message": text})
+
+
+def _too_much_unread(message: dict[str, Any]) -> bytes | None:
+    """Instead of an answer; None for what is no answer: a command is pushed again later."""
+    if "r" not in message:
+        return None
+    text = "too many of your answers wait to be read; read them, then ask again"
+    return encode({"k": "error", "r": message["r"], "code": "too_many", "message": text})

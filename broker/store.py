@@ -9,8 +9,9 @@ Times in rows are wall-clock seconds since the Unix epoch (float, UTC).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 
 class ProcessRow(NamedTuple):
@@ -22,6 +23,7 @@ class ProcessRow(NamedTuple):
     host: str
     pid: int
     heard_at: float  # when anything was last heard from it
+    owner: str | None = None  # the key or the REST user it belongs to, where those are asked for
 
 
 class SessionRow(NamedTuple):
@@ -41,6 +43,17 @@ class SessionRow(NamedTuple):
     ended_at: float | None
     end_reason: str | None
     end_error: str | None
+
+
+class StatusRow(NamedTuple):
+    """What changes while a session lives. Of one that is not there, or has ended, it is dropped."""
+
+    session_id: str
+    status: str
+    current_task: str | None
+    task_start: float | None
+    kill_command: str | None
+    kill_error: str | None
 
 
 class TaskRow(NamedTuple):
@@ -74,6 +87,21 @@ class CommandRow(NamedTuple):
     failed: int
 
 
+class AuditRow(NamedTuple):
+    """One thing that somebody did, or was refused. Rows are added, never changed."""
+
+    number: int  # counts from 1, over restarts too
+    at: float
+    actor: str  # who: a key, a REST user, a login
+    action: str  # "kill", "kill_all", "cleanup", ...
+    outcome: str  # "requested", "completed", "failed", "done", "not accepted" or "refused"
+    app_name: str | None
+    targets: tuple[str, ...]  # session ids
+    reason: str | None
+    command_id: str | None
+    detail: str | None  # counts, or the cause of a failure
+
+
 class Tombstone(NamedTuple):
     """What is remembered of an ended session, so that it stays ended."""
 
@@ -82,6 +110,15 @@ class Tombstone(NamedTuple):
     reason: str
     ended_at: float
     kill_command: str | None
+    process: str  # whose session it was: nobody else may speak of it
+
+
+class EndedBadly(NamedTuple):
+    """What went wrong with an ended session under a kill."""
+
+    kill_command: str  # the first one
+    kill_error: str | None  # why that failed while the session lived on
+    end_error: str | None  # what went wrong at its end
 
 
 @dataclass(slots=True)
@@ -94,15 +131,21 @@ class Batch:
     commands: list[CommandRow] = field(default_factory=list)
     heard: list[tuple[str, float]] = field(default_factory=list)  # (instance, heard_at) only
     purge_before: float | None = None  # forget history that ended before this time
+    audit: list[AuditRow] = field(default_factory=list)
+    purge_audit_before: float | None = None  # forget audit rows older than this time
+    statuses: list[StatusRow] = field(default_factory=list)  # written after ``sessions``
 
     def __bool__(self) -> bool:
         return bool(
             self.processes
             or self.sessions
+            or self.statuses
             or self.tasks
             or self.commands
             or self.heard
+            or self.audit
             or self.purge_before is not None
+            or self.purge_audit_before is not None
         )
 
 
@@ -115,6 +158,10 @@ class Loaded:
     commands: list[CommandRow] = field(default_factory=list)  # unfinished and recent, oldest first
     tombstones: list[Tombstone] = field(default_factory=list)  # newest last
     last_seq: int = 0  # the highest seq ever given out
+    # (instance, secret hash) of processes without live sessions, those heard last at the end
+    gone: list[tuple[str, bytes]] = field(default_factory=list)
+    last_audit: int = 0  # the highest number of an audit row
+    ended_badly: dict[str, EndedBadly] = field(default_factory=dict)  # by session id
 
 
 class StoreError(Exception):
@@ -136,21 +183,48 @@ class StoreUnavailable(StoreError):
         self.cause = cause
 
 
+class CopyRefused(StoreError):
+    """A copy can't be made where it was asked for; nothing was written.
+
+    ``code`` is one of `sessionclient.wire.ERROR_CODES`.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Kept(NamedTuple):
+    """What a commit that succeeded has to tell."""
+
+    # how those sessions ended that the batch would have live again; their rows stay as they were
+    refused: tuple[Tombstone, ...] = ()
+    # why it is degraded all the same: it lives on its reserve of disk space
+    trouble: StoreUnavailable | None = None
+    # a purge in it removed a whole piece, so that there may be more
+    more_to_purge: bool = False
+
+
+ALL_WELL: Final = Kept()
+
+
 class Store(Protocol):
     """A durable place for rows. Used by one thread at a time."""
 
-    def load(self, *, max_tombstones: int, max_commands: int) -> Loaded:
-        """Read what a starting broker needs: at most that many newest tombstones and commands.
+    def load(self, *, max_tombstones: int, max_commands: int, max_gone: int) -> Loaded:
+        """Read what a starting broker needs: at most that many newest tombstones, commands
+        (and errors of sessions they ended) and secrets of processes that are gone.
 
         Unfinished commands are always included, whatever ``max_commands`` is. A command of
         stage "refused" is never included.
         """
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch) -> Kept:
         """Write the batch durably and return; afterwards it survives a power cut.
 
         A session row never reopens a row that has ended, except one whose end_reason is
-        "stale" (the broker's own judgement of silence, withdrawn when its process speaks).
+        "stale" (the broker's own judgement of silence, withdrawn when its process speaks); the
+        result names those it would have reopened.
         A purge removes at most a bounded number of rows a time; the rest goes with the next.
 
         Raises:
@@ -158,8 +232,31 @@ class Store(Protocol):
             StoreUnusable: the file is no longer what it was; the broker must stop.
         """
 
+    def check(self, *, probe: bool) -> StoreUnavailable | None:
+        """Look whether all is well; why commits fail or will soon, None when all is.
+
+        With ``probe`` something is really written if it was not well before.
+
+        Raises:
+            StoreUnusable: as for `commit`.
+        """
+
+    def copy(self, file: str, go_on: Callable[[], bool]) -> tuple[str, int]:
+        """Write a consistent copy to a new file; returns its whole path and its bytes.
+
+        The one method that another thread may call, beside the others. ``go_on`` is asked every
+        now and then; False gives it up.
+
+        Raises:
+            CopyRefused: it can't be made there.
+            StoreError: it can't be made.
+        """
+
     def tasks(self, session_id: str, limit: int) -> list[TaskRow]:
         """The newest ``limit`` finished tasks of a session, oldest first."""
+
+    def audit(self, before: int | None, limit: int) -> list[AuditRow]:
+        """The newest ``limit`` audit rows below number ``before``, newest first."""
 
     def close(self) -> None:
         """Release everything; idempotent."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from broker.file_lock import FileLock
-from broker.schema import APPLICATION_ID, VERSION, migrate
+from broker.reserve import RESERVE_BYTES, SPARE_BYTES, Reserve
 from broker.store import (
+    AuditRow,
     Batch,
     CommandRow,
+    EndedBadly,
+    Kept,
     Loaded,
     ProcessRow,
     SessionRow,
@@ -22,85 +25,87 @@ from broker.store import (
     TaskRow,
     Tombstone,
 )
+from broker.store_copy import copy_database
+from broker.store_errors import damaged, full, is_io_error, replaced, translate
+from broker.store_opening import connect, identity, make_new, refuse_foreign_file
+from broker.store_writing import TOMBSTONE_COLUMNS, write
 
 BUSY_TIMEOUT: Final = 2.0  # seconds a commit waits for somebody else's lock
-PURGE_ROWS: Final = 1_000  # history rows of each table removed in one commit
-SQLITE_MAGIC: Final = b"SQLite format 3\0"
+MAX_IO_FAILURES: Final = 5  # commits in a row, each written twice, before the disk is given up
+PROBE_BYTES: Final = 1 << 16  # written to see whether the disk takes anything again
+
+T = TypeVar("T")
 
 _SESSION_COLUMNS: Final = ", ".join(SessionRow._fields)
-_KEEP_ENDED: Final = "sessions.ended_at IS NULL OR sessions.end_reason = 'stale'"
-
-
-def _upsert(table: str, fields: tuple[str, ...], keys: tuple[str, ...], where: str = "") -> str:
-    columns = ", ".join(fields)
-    marks = ", ".join("?" * len(fields))
-    sets = ", ".join(f"{name} = excluded.{name}" for name in fields if name not in keys)
-    condition = f" WHERE {where}" if where else ""
-    return (
-        f"INSERT INTO {table} ({columns}) VALUES ({marks})"
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}{condition}"
-    )
-
-
-_PUT_PROCESS: Final = _upsert("processes", ProcessRow._fields, ("instance",))
-_PUT_SESSION: Final = _upsert("sessions", SessionRow._fields, ("session_id",), _KEEP_ENDED)
-_PUT_TASK: Final = _upsert("tasks", TaskRow._fields, ("session_id", "task_no"))
-_PUT_COMMAND: Final = _upsert("commands", CommandRow._fields, ("command_id",))
+_AUDIT_TARGETS: Final = AuditRow._fields.index("targets")
 
 
 class SqliteStore:
     """`broker.store.Store` in a SQLite file. One thread at a time; any thread may be that one."""
 
-    def __init__(self, path: Path, lock: FileLock, busy_timeout: float) -> None:
+    def __init__(self, path: Path, lock: FileLock, busy_timeout: float, reserve: int) -> None:
         self._path = path
         self._lock = lock
         self._busy_timeout = busy_timeout
-        self._connection = self._connect()
-        self._identity = _identity(path)
+        self._reserve = Reserve(path, reserve)
+        self._connection = connect(path, busy_timeout)
+        self._closed = False
+        self._broken = False  # the connection was closed and none could be opened since
+        self._io_failures = 0  # in a row
+        self._identity = identity(path)
+        self._trouble: StoreUnavailable | None = None  # since when not all is well
+        self._hold_reserve()
 
     @classmethod
-    def open(cls, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> SqliteStore:
+    def open(
+        cls, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, reserve: int = RESERVE_BYTES
+    ) -> SqliteStore:
         """Open or create the database, alone.
+
+        Args:
+            busy_timeout: seconds to wait for another program's lock.
+            reserve: bytes of disk space kept for the time when it is full.
 
         Raises:
             StoreUnusable: it can't be written, is held by another broker, is no database of
                 ours, is damaged, or was made by a newer version. The message says what to do.
         """
         path = path.absolute()
-        _refuse_foreign_file(path)
+        exists = refuse_foreign_file(path)
         lock = FileLock(path)
         try:
-            return cls(path, lock, busy_timeout)
+            if not exists:
+                make_new(path, busy_timeout)
+            try:
+                return cls(path, lock, busy_timeout, reserve)
+            except sqlite3.OperationalError:
+                # as on a disk that is full since the last broker was killed, reserve and all
+                if not Reserve(path, reserve).give_up():
+                    raise
+                return cls(path, lock, busy_timeout, reserve)
         except sqlite3.Error as error:
             lock.release()
-            raise _translate(error, path, opening=True) from error
+            raise translate(error, path, opening=True) from error
+        except OSError as error:
+            lock.release()
+            raise StoreUnusable(
+                f"can't make {path}: {error.strerror}; choose another place with --db"
+            ) from error
         except StoreError:
             lock.release()
             raise
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path,
-            timeout=self._busy_timeout,
-            isolation_level=None,  # transactions are begun here, never by the module
-            check_same_thread=False,
-        )
-        try:
-            _prepare(connection, self._path)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     # --- reading ---------------------------------------------------------------------------
 
-    def load(self, *, max_tombstones: int, max_commands: int) -> Loaded:
+    def load(self, *, max_tombstones: int, max_commands: int, max_gone: int) -> Loaded:
         try:
-            return self._load(max_tombstones, max_commands)
+            return self._load(max_tombstones, max_commands, max_gone)
         except sqlite3.Error as error:
-            raise _translate(error, self._path, opening=True) from error
+            raise translate(error, self._path, opening=True) from error
+        except ValueError as error:  # a text that is no JSON
+            raise damaged(self._path, error) from error
 
-    def _load(self, max_tombstones: int, max_commands: int) -> Loaded:
+    def _load(self, max_tombstones: int, max_commands: int, max_gone: int) -> Loaded:
         query = self._connection.execute
         sessions = query(
             f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE ended_at IS NULL ORDER BY seq"
@@ -109,10 +114,22 @@ class SqliteStore:
             f"SELECT {', '.join(ProcessRow._fields)} FROM processes WHERE instance IN"
             " (SELECT process FROM sessions WHERE ended_at IS NULL)"
         )
+        gone = query(
+            "SELECT instance, secret_hash FROM processes WHERE secret_hash IS NOT NULL AND instance"
+            " NOT IN (SELECT process FROM sessions WHERE ended_at IS NULL)"
+            " ORDER BY heard_at DESC LIMIT ?",
+            (max_gone,),
+        ).fetchall()
         tombstones = query(
-            "SELECT session_id, seq, end_reason, ended_at, kill_command FROM sessions"
+            f"SELECT {TOMBSTONE_COLUMNS} FROM sessions"
             " WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, seq DESC LIMIT ?",
             (max_tombstones,),
+        ).fetchall()
+        badly = query(
+            "SELECT session_id, kill_command, kill_error, end_error FROM sessions"
+            " WHERE ended_at IS NOT NULL AND kill_command IS NOT NULL"
+            " AND coalesce(kill_error, end_error) IS NOT NULL ORDER BY ended_at DESC LIMIT ?",
+            (max_commands,),
         ).fetchall()
         columns = ", ".join(CommandRow._fields)
         finished = query(
@@ -125,13 +142,24 @@ class SqliteStore:
         ).fetchall()
         commands = [_command(row) for row in finished + unfinished]
         commands.sort(key=lambda row: row.requested_at)
-        last = query("SELECT max(seq) FROM sessions").fetchone()[0]
+        last = query(
+            "SELECT max(seq) FROM (SELECT max(seq) AS seq FROM sessions"
+            " UNION ALL SELECT value FROM counters WHERE name = 'last_seq')"
+        ).fetchone()[0]
+        # the mark, because a purge may have left none
+        last_audit = query(
+            "SELECT max(number) FROM (SELECT max(number) AS number FROM audit"
+            " UNION ALL SELECT value FROM counters WHERE name = 'last_audit')"
+        ).fetchone()[0]
         return Loaded(
             processes=[ProcessRow(*row) for row in processes],
             sessions=[SessionRow(*row) for row in sessions],
             commands=commands,
             tombstones=[Tombstone(*row) for row in reversed(tombstones)],
             last_seq=last or 0,
+            last_audit=last_audit or 0,
+            gone=list(reversed(gone)),
+            ended_badly={row[0]: EndedBadly(*row[1:]) for row in badly},
         )
 
     def tasks(self, session_id: str, limit: int) -> list[TaskRow]:
@@ -142,174 +170,158 @@ class SqliteStore:
                 (session_id, limit),
             ).fetchall()
         except sqlite3.Error as error:
-            raise _translate(error, self._path) from error
+            raise translate(error, self._path) from error
         return [TaskRow(*row) for row in reversed(rows)]
+
+    def audit(self, before: int | None, limit: int) -> list[AuditRow]:
+        try:
+            rows = self._connection.execute(
+                f"SELECT {', '.join(AuditRow._fields)} FROM audit"
+                " WHERE number < coalesce(?1, 9223372036854775807)"
+                " ORDER BY number DESC LIMIT ?2",
+                (before, limit),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        return [
+            AuditRow(*row)._replace(targets=tuple(json.loads(row[_AUDIT_TARGETS]))) for row in rows
+        ]
 
     # --- writing ---------------------------------------------------------------------------
 
-    def commit(self, batch: Batch) -> None:
-        if _identity(self._path) != self._identity:
-            raise StoreUnusable(
-                f"{self._path} was removed or replaced while in use; nothing written now would be"
-                " kept. Put it back or restore a backup, then start the broker again"
-            )
+    def commit(self, batch: Batch) -> Kept:
+        self._must_be_in_place()
         if not batch:
-            return
-        try:
-            self._commit(batch)
-        except sqlite3.Error as error:
-            if not _is_io_error(error):
-                raise _translate(error, self._path) from error
-            self._reopen_and_repeat(batch)
+            return Kept((), self._trouble)
+        refused, more = self._tried(lambda: self._transact(lambda: self._write(batch)))
+        if self._trouble is not None and self._trouble.cause != "full":
+            self._trouble = None
+            self._hold_reserve()
+        return Kept(tuple(refused), self._trouble, more)
 
-    def _reopen_and_repeat(self, batch: Batch) -> None:
-        """After an I/O error the outcome is unknown; rows are absolute, so write them again."""
+    def check(self, *, probe: bool) -> StoreUnavailable | None:
+        self._must_be_in_place()
+        if self._trouble is not None and probe:
+            try:
+                self._tried(self._probe)
+            except StoreUnavailable as error:
+                self._trouble = error
+            else:
+                self._trouble = None
+        return self._trouble
+
+    def _must_be_in_place(self) -> None:
+        if identity(self._path) != self._identity and not self._broken:
+            raise replaced(self._path)
+
+    def _tried(self, write: Callable[[], T]) -> T:
+        """Write; after an I/O error, whose outcome is unknown, open and write once more.
+
+        Everything written is absolute, so that it may be written twice.
+
+        Raises:
+            StoreUnavailable: nothing was kept.
+            StoreUnusable: nothing will be.
+        """
+        try:
+            if self._broken:
+                self._reopen()
+            try:
+                done = write()
+            except sqlite3.Error as error:
+                if not is_io_error(error):
+                    raise
+                self._reopen()
+                done = write()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        self._io_failures = 0
+        return done
+
+    def _failed(self, error: sqlite3.Error) -> StoreError:
+        found = translate(error, self._path)
+        if not isinstance(found, StoreUnavailable):
+            return found
+        self._trouble = found
+        if found.cause == "full":
+            self._reserve.give_up()
+        elif is_io_error(error):
+            self._io_failures += 1
+            if self._io_failures >= MAX_IO_FAILURES:
+                return StoreUnusable(
+                    f"{found}, {self._io_failures} times in a row; mend the disk, or restore a"
+                    " backup elsewhere, then start the broker again"
+                )
+        return found
+
+    def _reopen(self) -> None:
+        self._broken = True  # until a new connection stands, if it takes several commits
         self._connection.close()
-        try:
-            self._connection = self._connect()
-            self._commit(batch)
-        except sqlite3.Error as error:
-            raise _translate(error, self._path) from error
+        if identity(self._path)[0] != self._identity[0]:
+            raise replaced(self._path)
+        self._connection = connect(self._path, self._busy_timeout)
+        self._identity = identity(self._path)  # its log is a new one
+        self._broken = False
 
-    def _commit(self, batch: Batch) -> None:
+    def _transact(self, write: Callable[[], T]) -> T:
         connection = self._connection
         try:
             # IMMEDIATE: a transaction that starts by reading can't wait for a lock later on
             connection.execute("BEGIN IMMEDIATE")
-            self._write(connection, batch)
+            done = write()
             connection.execute("COMMIT")
         except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        return done
 
-    def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        if batch.processes:
-            connection.executemany(_PUT_PROCESS, batch.processes)
-        if batch.sessions:
-            connection.executemany(_PUT_SESSION, batch.sessions)
-        if batch.tasks:
-            connection.executemany(_PUT_TASK, batch.tasks)
-        if batch.commands:
-            rows = [row._replace(targets=json.dumps(row.targets)) for row in batch.commands]  # type: ignore[arg-type]  # the column holds JSON
-            connection.executemany(_PUT_COMMAND, rows)
-        if batch.heard:
-            connection.executemany(
-                "UPDATE processes SET heard_at = ?2 WHERE instance = ?1", batch.heard
-            )
-        if batch.purge_before is not None:
-            _purge(connection, batch.purge_before)
+    def _write(self, batch: Batch) -> tuple[list[Tombstone], bool]:
+        return write(self._connection, batch)
+
+    def _probe(self) -> None:
+        """See whether the log can move into the database, and the disk takes new pages.
+
+        A small row proves neither: it may fit where there is room by chance. What costs space
+        comes last, so that a disk that stays full is not filled further.
+        """
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        try:
+            self._reserve.take(SPARE_BYTES)
+        except OSError as error:
+            raise full(self._path) from error
+        self._transact(self._write_probe)
+
+    def _write_probe(self) -> None:
+        for statement in (
+            "CREATE TABLE probe (content BLOB)",
+            f"INSERT INTO probe VALUES (zeroblob({PROBE_BYTES}))",
+            "DROP TABLE probe",
+        ):
+            self._connection.execute(statement)
+
+    def _hold_reserve(self) -> None:
+        try:
+            self._reserve.take()
+        except OSError:
+            self._trouble = full(self._path)
+
+    # --- copying ---------------------------------------------------------------------------
+
+    def copy(self, file: str, go_on: Callable[[], bool]) -> tuple[str, int]:
+        return copy_database(self._path, file, go_on)
 
     def close(self) -> None:
-        self._connection.close()
-        self._lock.release()
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
+            self._reserve.give_up()  # while the lock is held: later it may be another's
+            self._lock.release()
 
 
-# --- opening -------------------------------------------------------------------------------------
-
-
-def _refuse_foreign_file(path: Path) -> None:
-    """SQLite takes an empty file for a database and a foreign one for damage: say it better."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(SQLITE_MAGIC))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StoreUnusable(
-            f"can't read {path}: {error.strerror}; choose another file with --db"
-        ) from error
-    if not start:
-        raise StoreUnusable(
-            f"{path} is empty, which a database never is: restore a backup, remove the file to"
-            " start afresh, or choose another with --db"
-        )
-    if start != SQLITE_MAGIC:
-        raise StoreUnusable(f"{path} is not a SQLite database; choose another file with --db")
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check whose file it is, then set it up."""
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application_id != APPLICATION_ID and (tables or version or application_id):
-        raise StoreUnusable(f"{path} is another program's database; choose another file with --db")
-    if version > VERSION:
-        raise StoreUnusable(
-            f"{path} has schema version {version}, this broker knows up to {VERSION}; upgrade"
-            " panelbus, or choose another file with --db"
-        )
-    connection.execute("PRAGMA journal_mode = WAL")
-    # FULL, because only it keeps an acknowledged kill through a power cut
-    connection.execute("PRAGMA synchronous = FULL")
-    migrate(connection, version)
-    connection.execute("BEGIN IMMEDIATE")  # finds a file that can't be written now, not later
-    connection.execute("ROLLBACK")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+# --- rows ----------------------------------------------------------------------------------------
 
 
 def _command(row: tuple[Any, ...]) -> CommandRow:
     command = CommandRow(*row)
     return command._replace(targets=tuple(json.loads(row[CommandRow._fields.index("targets")])))
-
-
-def _purge(connection: sqlite3.Connection, before: float) -> None:
-    """Forget a bounded piece of what ended before this time."""
-    connection.execute(
-        "DELETE FROM tasks WHERE session_id IN (SELECT session_id FROM sessions"
-        " WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)",
-        (before, PURGE_ROWS),
-    )
-    connection.execute(
-        "DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM sessions"
-        " WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)",
-        (before, PURGE_ROWS),
-    )
-    connection.execute(
-        "DELETE FROM commands WHERE command_id IN (SELECT command_id FROM commands"
-        " WHERE finished_at < ?1 OR (stage = 'refused' AND requested_at < ?1) LIMIT ?2)",
-        (before, PURGE_ROWS),
-    )
-    connection.execute(
-        "DELETE FROM processes WHERE instance IN (SELECT instance FROM processes WHERE"
-        " heard_at < ?1 AND instance NOT IN (SELECT process FROM sessions) LIMIT ?2)",
-        (before, PURGE_ROWS),
-    )
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-def _primary(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _is_io_error(error: sqlite3.Error) -> bool:
-    return _primary(error) == sqlite3.SQLITE_IOERR
-
-
-def _translate(error: sqlite3.Error, path: Path, *, opening: bool = False) -> StoreError:
-    """An error of SQLite as one of ours, with what to do about it."""
-    code = _primary(error)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreUnusable(
-            f"{path} is damaged ({error}); restore a backup, or move the file away to start afresh"
-        )
-    if code == sqlite3.SQLITE_FULL:
-        return StoreUnavailable(f"no space left for {path}; free some", "full")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        text = f"{path} is locked by another program ({error}); end what reads or copies it"
-        return StoreUnusable(text) if opening else StoreUnavailable(text, "busy")
-    if opening:
-        return StoreUnusable(f"can't use {path}: {error}; choose another place with --db")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return StoreUnavailable(f"{path} can't be written: {error}", "readonly")
-    return StoreUnavailable(f"writing {path} failed: {error}", "io")

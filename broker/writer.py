@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from broker.store import Batch, Store, StoreError
+from broker.store import ALL_WELL, Batch, Kept, Store, StoreError
 
 log = logging.getLogger("panelbus.broker")
 
@@ -25,13 +26,21 @@ class Outcome:
 
     error: StoreError | None
     seconds: float
+    kept: Kept = ALL_WELL
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How the store is: why it takes nothing, or soon won't; None when all is well."""
+
+    trouble: StoreError | None
 
 
 class Writer:
     """Commits batches in a thread of its own, and reads history between them."""
 
-    def __init__(self, store: Store, on_done: Callable[[Outcome], None]) -> None:
-        """``on_done`` is called in the writer's thread after each batch."""
+    def __init__(self, store: Store, on_done: Callable[[Outcome | Checked], None]) -> None:
+        """``on_done`` is called in the writer's thread after each batch and each check."""
         self._store = store
         self._on_done = on_done
         # one batch, the reads, and the word to stop
@@ -61,6 +70,17 @@ class Writer:
         self._queue.put(read)
         return True
 
+    def check(self, *, probe: bool) -> bool:
+        """Look how the store is, when it is its turn; False when too much waits already."""
+        return self.read(partial(self._check, probe))
+
+    def _check(self, probe: bool, store: Store) -> None:
+        try:
+            trouble: StoreError | None = store.check(probe=probe)
+        except StoreError as error:
+            trouble = error
+        self._on_done(Checked(trouble))
+
     def close(self, timeout: float) -> bool:
         """Finish what is queued and close the store; True if that was done in time (seconds)."""
         if self._thread.ident is None:
@@ -84,7 +104,7 @@ class Writer:
     def _commit(self, batch: Batch) -> Outcome:
         started = time.perf_counter()
         try:
-            self._store.commit(batch)
+            kept = self._store.commit(batch)
         except StoreError as error:
             return Outcome(error, time.perf_counter() - started)
-        return Outcome(None, time.perf_counter() - started)
+        return Outcome(None, time.perf_counter() - started, kept)

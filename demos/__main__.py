@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 import panel as pn
 
-from demos.app import app_factory
-from sessionclient import Misuse, __version__
+from demos import app, app_pool
+from sessionclient import Misuse, __version__, closed_tabs
 from sessionclient.address import DEFAULT_URL, check_url
+
+INDEX: Final = Path(__file__).with_name("index.html")
+POOL_TIME: Final = 15.0  # seconds the pool has to end; far more than it needs
 
 
 @click.command(
@@ -26,7 +30,7 @@ from sessionclient.address import DEFAULT_URL, check_url
 )
 @click.option("--port", default=5007, type=click.IntRange(1, 65535), help="TCP port to serve on.")
 @click.option("--address", default="127.0.0.1", help="Host name or address to serve on.")
-@click.version_option(__version__, prog_name="panelbus demos")
+@click.version_option(__version__, prog_name="panelbus demos", allow_from_autoenv=False)
 def main(server: str, port: int, address: str) -> None:
     try:
         check_url(server)
@@ -35,7 +39,8 @@ def main(server: str, port: int, address: str) -> None:
     hosts = [f"{address}:{port}", f"localhost:{port}"]
     try:
         serving = pn.serve(
-            {"app": app_factory(server)},
+            {"app": app.app_factory(server), "app_pool": app_pool.app_factory(server)},
+            index=str(INDEX),
             port=port,
             address=address,
             websocket_origin=hosts,
@@ -51,11 +56,11 @@ def main(server: str, port: int, address: str) -> None:
             err=True,
         )
         sys.exit(2)
-    _run(serving, f"http://{address}:{port}")
+    serve(serving, f"http://{address}:{port}")
 
 
-def _run(serving: Any, url: str) -> None:
-    """Serve until SIGINT or SIGTERM; then the interpreter ends and with it every session."""
+def serve(serving: Any, url: str) -> None:
+    """Serve until SIGINT or SIGTERM; then the pool ends, and with the interpreter every session."""
 
     def stop(*_: Any) -> None:
         serving.io_loop.add_callback_from_signal(serving.io_loop.stop)
@@ -63,10 +68,14 @@ def _run(serving: Any, url: str) -> None:
     # pn.serve's own handling would skip the exit handlers, and with them the goodbye
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    serving.io_loop.asyncio_loop.set_exception_handler(closed_tabs.are_no_news)
     serving.start()
     click.echo(f"demos on {url}", err=True)
     serving.io_loop.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # being stopped already
     serving.stop()
+    serving.io_loop.run_sync(app_pool.shutdown_pool, timeout=POOL_TIME)
 
 
 if __name__ == "__main__":

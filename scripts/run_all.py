@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ BUS: Final = "tcp://127.0.0.1:5760"
 GATEWAY: Final = "http://127.0.0.1:8000"
 MONITOR: Final = "http://127.0.0.1:5006"
 DEMOS: Final = "http://127.0.0.1:5007"
+CROWD: Final = 40  # pretended sessions, so that there is something to see
 START_TIMEOUT: Final = 60.0  # seconds a part has to answer; a first start imports a lot
 STOP_TIMEOUT: Final = 5.0  # seconds a part has to end by itself
 PAUSE: Final = 0.1  # seconds between two looks
@@ -25,11 +25,11 @@ PAUSE: Final = 0.1  # seconds between two looks
 
 @dataclass
 class Part:
-    """One process, and the page that shows it is there."""
+    """One process, and the page that shows it is there; without one, running is enough."""
 
     name: str
     arguments: list[str]
-    page: str
+    page: str | None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -44,6 +44,8 @@ class Part:
         return None if self.process is None else self.process.poll()
 
     def answers(self) -> bool:
+        if self.page is None:
+            return self.status is None
         try:
             with urllib.request.urlopen(self.page, timeout=1.0) as answer:
                 return bool(answer.status == 200)
@@ -63,14 +65,14 @@ class Part:
 
 
 def parts() -> list[Part]:
-    """What there is to start, in order; the monitor only where it is installed."""
-    found = [
+    """What there is to start, in order."""
+    crowd = ["demos.crowd", "--server", BUS, "--sessions", str(CROWD)]
+    return [
         Part("broker", ["broker"], f"{GATEWAY}/readyz"),
         Part("demos", ["demos", "--server", BUS], f"{DEMOS}/app"),
+        Part("monitor", ["monitor", "--server", BUS], MONITOR),
+        Part("crowd", crowd, None),
     ]
-    if importlib.util.find_spec("monitor") is not None:
-        found.append(Part("monitor", ["monitor", "--server", BUS], MONITOR))
-    return found
 
 
 def wait_until_up(part: Part) -> None:
@@ -89,7 +91,8 @@ def main() -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     started: list[Part] = []
     try:
         for part in parts():
@@ -104,7 +107,8 @@ def main() -> None:
     except KeyboardInterrupt:
         click.echo("\nstopping ...", err=True)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # being stopped already
         for part in reversed(started):
             part.stop()
 
@@ -112,19 +116,31 @@ def main() -> None:
 def tell(started: list[Part]) -> None:
     """Where to look."""
     click.echo("\nPanelbus is up. Ctrl-C stops everything.\n")
-    rows = [("demo app", f"{DEMOS}/app"), ("REST", f"{GATEWAY}/docs"), ("bus", BUS)]
-    if any(part.name == "monitor" for part in started):
-        rows.insert(0, ("monitor", MONITOR))
-    for name, address in rows:
+    for name, address in (
+        ("monitor", MONITOR),
+        ("demo apps", DEMOS),
+        ("REST", f"{GATEWAY}/docs"),
+        ("bus", BUS),
+    ):
         click.echo(f"  {name:<10} {address}")
-    click.echo("\nIn another terminal, in this folder: .venv/bin/panelbus sessions\n")
+    click.echo(
+        f"\nA crowd of {CROWD} pretended sessions is at work; to be alone: {stop_crowd(started)}"
+    )
+    click.echo("For more of them: .venv/bin/python -m demos.crowd --sessions 200")
+    click.echo("In another terminal, in this folder: .venv/bin/panelbus sessions\n")
+
+
+def stop_crowd(started: list[Part]) -> str:
+    """How to end the crowd and nothing else."""
+    pids = [part.process.pid for part in started if part.name == "crowd" and part.process]
+    return " ".join(["kill", *map(str, pids)])
 
 
 def watch(started: list[Part]) -> None:
     """Returns never, unless a part ends, which ends all."""
     while True:
         for part in started:
-            if part.status is not None:
+            if part.status is not None and part.name != "crowd":  # which may be sent away
                 raise click.ClickException(f"the {part.name} ended with status {part.status}")
         time.sleep(PAUSE * 5)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessionclient.errors import (
     Conflict,
+    Forbidden,
     KeyReused,
     LinkDown,
     Misuse,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncOperator",
     "Conflict",
+    "Forbidden",
     "KeyReused",
     "LinkDown",
     "Misuse",

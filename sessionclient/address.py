@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from typing import Any, Final
@@ -11,9 +12,16 @@ from sessionclient.errors import Misuse
 DEFAULT_URL: Final = "tcp://127.0.0.1:5760"
 URL_VARIABLE: Final = "PANELBUS_URL"
 
-_TCP: Final = re.compile(r"tcp://(\[[0-9A-Fa-f:.%\w]+\]|[^:/\s\[\]*]+):(\d{1,5})")
-_IPC: Final = re.compile(r"ipc://\S+")
-_WILDCARDS: Final = ("*", "0.0.0.0", "[::]", "::")
+MAX_IPC_BYTES: Final = 100  # of a socket file's path; systems allow 104 to 108
+
+# ASCII only: ZeroMQ takes no other names
+_TCP: Final = re.compile(
+    r"tcp://(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^:/\s\[\]*\x80-\U0010ffff]+):(\d{1,5})", re.ASCII
+)
+_IPC: Final = re.compile(rf"ipc://[!-~]{{1,{MAX_IPC_BYTES}}}")
+NEIGHBOURHOOD_BITS: Final = 64  # of an IPv6 address: whoever has one there has them all
+
+WILDCARDS: Final = ("*", "0.0.0.0", "[::]", "::")
 
 
 def default_url() -> str:
@@ -47,7 +55,32 @@ def reachable_feed(feed: str, bus: str) -> str:
     if not feed.startswith("tcp://"):
         return feed
     host, _, port = feed.removeprefix("tcp://").rpartition(":")
-    if host not in _WILDCARDS or not bus.startswith("tcp://"):
+    if host not in WILDCARDS or not bus.startswith("tcp://"):
         return feed
     bus_host = bus.removeprefix("tcp://").rpartition(":")[0]
     return f"tcp://{bus_host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether this is an IP address of this machine's own, IPv6 with brackets or without; no name
+    is."""
+    try:
+        return ipaddress.ip_address(address.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def neighbourhood(address: str) -> str:
+    """Where somebody is, as attempts are counted: an IPv4 address, or the /64 of an IPv6 one.
+
+    What is no address is answered as it is.
+    """
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 4:
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, NEIGHBOURHOOD_BITS), strict=False))

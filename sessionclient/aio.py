@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sessionclient import calls
-from sessionclient.calls import Call, SessionPage
+from sessionclient.calls import AuditPage, Call, SessionPage
 from sessionclient.connection import OperatorConnection
 from sessionclient.mirror import Change
 from sessionclient.watching import Watch
@@ -62,7 +64,12 @@ class AsyncOperator:
     """
 
     def __init__(
-        self, server_url: str | None = None, timeout: float = 10, *, role: str = "operator"
+        self,
+        server_url: str | None = None,
+        timeout: float = 10,
+        *,
+        role: str = "operator",
+        key_file: str | Path | None = None,
     ) -> None:
         """Does not wait for the broker: the first request does.
 
@@ -70,11 +77,40 @@ class AsyncOperator:
             server_url: default PANELBUS_URL, then tcp://127.0.0.1:5760.
             timeout: seconds a request may take, beside what it waits for on purpose.
             role: "operator", or "viewer" for one that can only read.
+            key_file: the client's key, for a broker that asks for one; default PANELBUS_KEY.
         """
-        self._connection = OperatorConnection(server_url, timeout, role)
+        self._connection = OperatorConnection(server_url, timeout, role, key_file)
+        self._by: dict[str, str] | None = None
+
+    def acting_for(self, name: str, role: str) -> AsyncOperator:
+        """This operator on behalf of a user of its own, over the same connection.
+
+        The broker lets it do no more than that user's ``role`` ("app", "viewer" or "operator")
+        may, and names the user in its audit. An "app" may only create sessions, and touch those
+        created under its name.
+        """
+        other = copy.copy(self)
+        other._by = calls.on_behalf(name, role)
+        return other
+
+    @property
+    def address(self) -> str:
+        """The broker's address."""
+        return self._connection.address
+
+    @property
+    def stale_after(self) -> float:
+        """Seconds of silence after which the broker calls a session stale; its default until it
+        was reached."""
+        return self._connection.stale_after
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the broker refuses this operator, such as its key; None while it does not."""
+        return self._connection.trouble
 
     async def _do(self, call: Call) -> Any:
-        return await asyncio.wrap_future(self._connection.ask(call))
+        return await asyncio.wrap_future(self._connection.ask(call, self._by))
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -138,6 +174,11 @@ class AsyncOperator:
         command: dict[str, Any] = await self._do(calls.get_command(command_id, wait, seen))
         return command
 
+    async def get_audit(self, limit: int = 100, before: int | None = None) -> AuditPage:
+        """Who did what, newest first: at most ``limit`` (1 to 1,000) rows, below ``before``."""
+        page: AuditPage = await self._do(calls.get_audit(limit, before))
+        return page
+
     async def stats(self) -> dict[str, Any]:
         """The broker's counts and health."""
         stats: dict[str, Any] = await self._do(calls.stats())
@@ -176,6 +217,19 @@ class AsyncOperator:
     async def cleanup_stale_sessions(self, older_than_minutes: float = 10) -> int:
         """End the sessions of which nothing was heard for so long; how many."""
         return int(await self._do(calls.cleanup(older_than_minutes)))
+
+    async def backup(self, file: str, wait: float = 600) -> dict[str, Any]:
+        """Copy the broker's database, while it serves, to a new file on its host.
+
+        Args:
+            file: must end in ".db" and not exist; a relative path counts from the database's
+                directory.
+            wait: seconds the copy may take.
+
+        Returns: file (the whole path) and bytes.
+        """
+        made: dict[str, Any] = await self._do(calls.backup(file, wait))
+        return made
 
     # --- sessions that live on REST ----------------------------------------------------------
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sessionclient.errors import Misuse
+from sessionclient.text import sendable
 
 log = logging.getLogger("sessionclient")
 
@@ -79,7 +80,7 @@ def _run_one(callback: Callback, timeout: float) -> str | None:
 
 def _name(callback: Callback) -> str:
     name = getattr(callback, "__qualname__", None)
-    return (name if isinstance(name, str) else type(callback).__name__)[:100]
+    return sendable((name if isinstance(name, str) else type(callback).__name__)[:100])
 
 
 def describe(error: BaseException, limit: int) -> str:
@@ -88,7 +89,7 @@ def describe(error: BaseException, limit: int) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - __str__ of a user's exception may fail as well
         text = "(no text)"
-    return f"{type(error).__name__}: {text}"[:limit]
+    return sendable(f"{type(error).__name__}: {text}"[:limit])
 
 
 class Runners:
@@ -100,30 +101,45 @@ class Runners:
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
-        self._free = 0
+        self._open = 0  # jobs that were handed in and are not done
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Run ``job`` soon; it must not raise. Never blocks on other jobs."""
+        """Run ``job`` soon; it must not raise. Never blocks on other jobs, unless this process
+        can't have a single thread more: then it runs at once, because a kill must be done."""
         with self._lock:
-            self._jobs.put(job)
-            if self._free >= self._jobs.qsize() or self._threads >= self._limit:
-                return
-            self._threads += 1
-        threading.Thread(target=self._work, name="panelbus-runner", daemon=True).start()
+            self._open += 1
+            grow = self._open > self._threads and self._threads < self._limit
+            self._threads += grow
+        if grow and not self._start() and self._threads == 0:
+            job()
+            with self._lock:
+                self._open -= 1
+            return
+        self._jobs.put(job)
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._work, name="panelbus-runner", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads to be had; those there are will do it
+            with self._lock:
+                self._threads -= 1
+            return False
+        return True
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                self._free += 1
             try:
                 job = self._jobs.get(timeout=self._idle)
             except queue.Empty:
-                job = None
-            with self._lock:
-                self._free -= 1
-                # a job may have come between the wait's end and this lock
-                if job is None and self._jobs.empty():
+                with self._lock:
+                    # as long as jobs outnumber the threads that stay, one is on its way to us
+                    if self._open >= self._threads:
+                        continue
                     self._threads -= 1
                     return
-            if job is not None:
+            try:
                 job()
+            finally:
+                with self._lock:
+                    self._open -= 1

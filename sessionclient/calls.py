@@ -5,21 +5,32 @@ A `Call` checks its arguments when it is made, so a mistake is told before anyth
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Generator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from sessionclient.errors import Misuse
-from sessionclient.rows import BrokerTime, present_command, present_session, present_task
+from sessionclient.rows import (
+    BrokerTime,
+    present_audit,
+    present_command,
+    present_session,
+    present_task,
+)
+from sessionclient.text import is_sendable
 from sessionclient.wire import (
     MAX_ID_CHARS,
     MAX_LONG_TEXT_CHARS,
+    MAX_NUMBER,
     MAX_PAGE_ROWS,
     MAX_SECONDS,
     MAX_TEXT_CHARS,
+    MAX_WAIT,
+    ROLES,
 )
 
-MAX_WAIT: Final = 3600.0  # seconds an operator may wait for a kill in one call
+_CURSOR: Final = re.compile(r"\d{1,19}", re.ASCII)
 
 
 class SessionPage(NamedTuple):
@@ -28,6 +39,13 @@ class SessionPage(NamedTuple):
     sessions: list[dict[str, Any]]
     total: int
     next_cursor: str | None
+
+
+class AuditPage(NamedTuple):
+    """One page of the audit; ``next_before`` is None on the last one."""
+
+    rows: list[dict[str, Any]]
+    next_before: int | None
 
 
 class Call(NamedTuple):
@@ -42,8 +60,12 @@ class Call(NamedTuple):
 # --- checks ----------------------------------------------------------------------------------
 
 
+def _is_text(value: Any, shortest: int, longest: int) -> TypeGuard[str]:
+    return isinstance(value, str) and shortest <= len(value) <= longest and is_sendable(value)
+
+
 def _name(what: str, value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT_CHARS:
+    if not _is_text(value, 1, MAX_TEXT_CHARS):
         raise Misuse(f"{what} must be text of 1 to {MAX_TEXT_CHARS} characters, not {value!r:.60}")
     return value
 
@@ -53,7 +75,7 @@ def _optional(what: str, value: Any) -> str | None:
 
 
 def _id(what: str, value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID_CHARS:
+    if not _is_text(value, 1, MAX_ID_CHARS):
         raise Misuse(f"{what} must be an id of 1 to {MAX_ID_CHARS} characters, not {value!r:.80}")
     return value
 
@@ -61,7 +83,7 @@ def _id(what: str, value: Any) -> str:
 def _reason(value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > MAX_LONG_TEXT_CHARS:
+    if not _is_text(value, 0, MAX_LONG_TEXT_CHARS):
         raise Misuse(f"reason must be text of at most {MAX_LONG_TEXT_CHARS} characters")
     return value
 
@@ -69,14 +91,35 @@ def _reason(value: Any) -> str | None:
 def _number(what: str, value: Any, low: float, high: float) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not low <= value <= high:
-        raise Misuse(f"{what} must be a number from {low:g} to {high:g}, not {value!r:.60}")
+        raise Misuse(f"{what} must be a number from {low:g} to {high:g}, not {_shown(value)}")
     return float(value)
+
+
+def _whole(what: str, value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise Misuse(f"{what} must be a whole number from {low} to {high}, not {_shown(value)}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A wrong argument for a message; a number of thousands of digits can't even be printed."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return "one far beyond"
 
 
 def _flag(what: str, value: Any) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise Misuse(f"{what} must be True, False or None, not {value!r:.60}")
     return value
+
+
+def on_behalf(name: str, role: str) -> dict[str, str]:
+    """The field ``by`` of a request."""
+    if role not in ROLES:
+        raise Misuse(f"role must be one of {', '.join(ROLES)}, not {role!r:.60}")
+    return {"name": _name("name", name), "role": role}
 
 
 # --- results ---------------------------------------------------------------------------------
@@ -117,17 +160,17 @@ def list_sessions(
 ) -> Call:
     after = None
     if cursor is not None:
-        if not isinstance(cursor, str) or not cursor.isascii() or not cursor.isdigit():
+        if not isinstance(cursor, str) or _CURSOR.fullmatch(cursor) is None:
             raise Misuse(f"cursor {cursor!r:.60} is not one; give next_cursor of the page before")
         after = int(cursor)
-        if after >= 1 << 62:
-            raise Misuse(f"cursor {cursor!r:.60} is not one; give next_cursor of the page before")
+        if after >= MAX_NUMBER:
+            raise Misuse(f"cursor {cursor!r} is not one; give next_cursor of the page before")
     fields = {
         "app": _optional("app_name", app_name),
         "user": _optional("user_id", user_id),
         "status": _optional("status", status),
         "stale": _flag("stale", stale),
-        "limit": int(_number("limit", limit, 1, MAX_PAGE_ROWS)),
+        "limit": _whole("limit", limit, 1, MAX_PAGE_ROWS),
         "after": after,
     }
     return Call("list", fields, _page)
@@ -174,9 +217,20 @@ def get_command(command_id: str, wait: float, seen: int | None) -> Call:
     fields = {
         "c": _id("command_id", command_id),
         "wait": seconds,
-        "seen": None if seen is None else int(_number("seen", seen, 0, 1 << 53)),
+        "seen": None if seen is None else _whole("seen", seen, 0, MAX_NUMBER),
     }
     return Call("command_state", fields, lambda result, _: present_command(result), seconds)
+
+
+def get_audit(limit: int, before: int | None) -> Call:
+    def convert(result: Any, _stale_after: float) -> AuditPage:
+        return AuditPage([present_audit(row) for row in result["rows"]], result["next"])
+
+    fields = {
+        "limit": _whole("limit", limit, 1, MAX_PAGE_ROWS),
+        "before": None if before is None else _whole("before", before, 0, MAX_NUMBER),
+    }
+    return Call("audit", fields, convert)
 
 
 def stats() -> Call:
@@ -210,6 +264,12 @@ def _key(key: str | None) -> str:
 def cleanup(older_than_minutes: float) -> Call:
     minutes = _number("older_than_minutes", older_than_minutes, 0.0, MAX_SECONDS / 60)
     return Call("cleanup", {"older": minutes * 60}, lambda result, _: result["count"])
+
+
+def backup(file: str, wait: float) -> Call:
+    if not _is_text(file, 1, MAX_LONG_TEXT_CHARS):
+        raise Misuse(f"file must be text of 1 to {MAX_LONG_TEXT_CHARS} characters")
+    return Call("backup", {"file": file}, _as_it_is, _number("wait", wait, 0.0, MAX_WAIT))
 
 
 # --- sessions that live on REST --------------------------------------------------------------

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Final
 
 from sessionclient.address import check_url, reachable_feed
@@ -15,13 +16,16 @@ from sessionclient.calls import Call
 from sessionclient.errors import Misuse, PanelbusError, PeerFault
 from sessionclient.hub import new_identity
 from sessionclient.io_thread import IoThread
+from sessionclient.keys import key_from_environment, read_key
 from sessionclient.link import Effect, Link, Subscribe, Unsubscribe
 from sessionclient.mirror import Ask, Change, Mirror
 from sessionclient.requests import Requests
+from sessionclient.rows import NONSENSE
 from sessionclient.watching import Watch
 from sessionclient.wire import Message
 
 HEARTBEAT: Final = 30.0  # seconds
+DEFAULT_STALE_AFTER: Final = 120.0  # seconds, until the broker tells its own
 CLOSE_TIMEOUT: Final = 0.5  # seconds the goodbye may take
 PAGE_DEADLINE: Final = 10.0  # seconds for one page of a snapshot; the mirror asks again earlier
 
@@ -29,19 +33,26 @@ PAGE_DEADLINE: Final = 10.0  # seconds for one page of a snapshot; the mirror as
 class OperatorConnection:
     """Asks the broker and mirrors its list. Thread-safe; not usable in a forked child."""
 
-    def __init__(self, server_url: str | None, timeout: float, role: str) -> None:
+    def __init__(
+        self,
+        server_url: str | None,
+        timeout: float,
+        role: str,
+        key_file: str | Path | None,
+    ) -> None:
         """Does not wait for the broker.
 
         Raises:
-            Misuse: the address or the timeout (seconds) is wrong.
+            Misuse: the address, the timeout (seconds) or the key file is wrong.
         """
         self.address = check_url(server_url)
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
             raise Misuse(f"timeout must be seconds above 0, not {timeout!r}")
         if role not in ("viewer", "operator"):
             raise Misuse(f"role must be 'viewer' or 'operator', not {role!r}")
+        key = key_from_environment() if key_file is None else read_key(key_file)
         self.timeout = float(timeout)
-        self._stale_after = 120.0
+        self.stale_after = DEFAULT_STALE_AFTER
         self._requests = Requests(self.address, self._welcomed, self._lost)
         self._rng = random.Random()
         self._link = Link(new_identity(role), self._requests, HEARTBEAT, self._rng)
@@ -52,13 +63,19 @@ class OperatorConnection:
         # bounded by the callers: each waits for its own request
         self._inbox: deque[Callable[[float], None]] = deque()
         self._closed = False
-        self._io = IoThread(self.address, self, name="panelbus-operator")
+        self._io = IoThread(self.address, self, name="panelbus-operator", key=key)
         self._io.start()
 
     # --- from any thread ---------------------------------------------------------------------
 
-    def ask(self, call: Call) -> Future[Any]:
-        """Send a request; the future brings its converted result or a PanelbusError.
+    @property
+    def trouble(self) -> str | None:
+        """Why the broker refuses us; None while it does not."""
+        return self._link.trouble
+
+    def ask(self, call: Call, by: dict[str, str] | None = None) -> Future[Any]:
+        """Send a request, maybe on somebody's behalf; the future brings its converted result or a
+        PanelbusError.
 
         Cancelling the future forgets the request.
         """
@@ -73,13 +90,14 @@ class OperatorConnection:
                 future.set_exception(error)
                 return
             try:
-                future.set_result(call.convert(result, self._stale_after))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as fault:
+                future.set_result(call.convert(result, self.stale_after))
+            except NONSENSE as fault:
                 text = f"the broker's answer to {call.kind!r} makes no sense: {fault!r}"
                 future.set_exception(PeerFault(text))
 
         def put(_now: float) -> None:
-            number = self._requests.ask(call.kind, call.fields, deadline, resolve)
+            fields = {**call.fields, "by": by}
+            number = self._requests.ask(call.kind, fields, deadline, resolve)
             if number is not None:
                 future.add_done_callback(lambda done: self._forget(done, number))
 
@@ -123,7 +141,7 @@ class OperatorConnection:
 
     def _welcomed(self, welcome: Message, now: float) -> None:
         self._welcome = welcome
-        self._stale_after = welcome["stale_after"]
+        self.stale_after = welcome["stale_after"]
         if self._mirror is not None:
             self._listen(now)
 
@@ -137,8 +155,9 @@ class OperatorConnection:
         if self._mirror is None or self._welcome is None:
             return
         feed = reachable_feed(self._welcome["feed"], self.address)
-        self._link.effects.append(Subscribe(feed))
-        self._mirror.welcomed(self._welcome["epoch"], self._stale_after, now)
+        # a socket that was refused once would stay silent for ever, so each greeting gets a new one
+        self._link.effects += [Unsubscribe(), Subscribe(feed)]
+        self._mirror.welcomed(self._welcome["epoch"], self.stale_after, now)
 
     def _add_watch(self, watch: Watch, now: float) -> None:
         self._watches.append(watch)
@@ -192,6 +211,9 @@ class OperatorConnection:
 
     def disconnected(self, now: float) -> None:
         self._link.disconnected(now)
+
+    def rejected(self, why: str, dead: bool, now: float) -> None:
+        self._link.rejected(why, dead, now)
 
     def received(self, message: Message, now: float) -> None:
         self._link.received(message, now)

@@ -55,6 +55,12 @@ class KeyReused(Refused):
     code = "key_reused"
 
 
+class Forbidden(Refused):
+    """The role may not do this, or the session is somebody else's."""
+
+    code = "forbidden"
+
+
 class Unavailable(Refused):
     """The broker can't keep what was asked right now (its disk, usually); try again later."""
 
@@ -62,7 +68,7 @@ class Unavailable(Refused):
 
 
 _BY_CODE: dict[str, type[Refused]] = {
-    kind.code: kind for kind in (NotFound, Conflict, KeyReused, Unavailable)
+    kind.code: kind for kind in (NotFound, Conflict, KeyReused, Forbidden, Unavailable)
 }
 
 

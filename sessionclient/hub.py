@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sessionclient.io_thread import IoThread
+from sessionclient.keys import ClientKey, key_from_environment
 from sessionclient.link import Effect, Identity, Link
 from sessionclient.replica import MAX_SESSIONS_PER_PROCESS, Replica, SessionState, TaskDone
 from sessionclient.wire import MAX_TEXT_CHARS, Message
@@ -23,6 +24,7 @@ log = logging.getLogger("sessionclient")
 
 SECRET_BYTES: Final = 16
 DEFAULT_HEARTBEAT: Final = 30.0  # seconds
+COMPLAINT_INTERVAL: Final = 10.0  # seconds between log lines about sessions that are not taken
 
 
 class Source(Protocol):
@@ -51,7 +53,9 @@ def new_identity(role: str) -> Identity:
 class Hub:
     """The process's sessions at one broker, and the machine its I/O thread runs."""
 
-    def __init__(self, address: str, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, address: str, key: ClientKey | None = None, rng: random.Random | None = None
+    ) -> None:
         self.address = address
         self.pid = os.getpid()
         self._replica = Replica(self._kill, self._refused)
@@ -62,8 +66,9 @@ class Hub:
         # Bounded by the sessions: a change waits at most once for each (`queued`), and a session
         # is added, ended and declared failed only once.
         self._inbox: deque[Callable[[float], None]] = deque()
+        self._next_complaint, self._left_out = 0.0, 0
         self._interval = float("inf")  # the shortest any session asked for
-        self._io = IoThread(address, self)
+        self._io = IoThread(address, self, key=key)
         self._io.start()
 
     # --- from any thread, never blocking -----------------------------------------------------
@@ -88,7 +93,8 @@ class Hub:
 
     def online(self, session_id: str) -> bool:
         """Whether the broker is connected and has this session durably."""
-        return self._link.state == "online" and session_id in self._replica.confirmed
+        online = self._io.alive and self._link.state == "online"
+        return online and session_id in self._replica.confirmed
 
     def close(self, timeout: float) -> None:
         """End all sessions (reason "exit") and the thread, waiting at most ``timeout`` seconds."""
@@ -102,10 +108,10 @@ class Hub:
 
     def _add(self, source: Source, interval: float, now: float) -> None:
         if not self._replica.add(source.snapshot(), now):
-            log.warning(
-                "session %s is not registered: this process has %d sessions already",
-                source.session_id,
-                MAX_SESSIONS_PER_PROCESS,
+            most = MAX_SESSIONS_PER_PROCESS
+            self._complain(
+                f"session {source.session_id} is not registered: this process has {most} sessions"
+                " already"
             )
             return
         self._sources[source.session_id] = source
@@ -129,7 +135,17 @@ class Hub:
 
     def _refused(self, session_id: str, why: str) -> None:
         self._sources.pop(session_id, None)
-        log.warning("the broker does not take session %s: %s", session_id, why)
+        self._complain(f"the broker does not take session {session_id}: {why}")
+
+    def _complain(self, text: str) -> None:
+        """Log a session that is not taken, but not every one of thousands."""
+        now = time.monotonic()
+        if now < self._next_complaint:
+            self._left_out += 1
+            return
+        more = f" ({self._left_out} more since the last such line)" if self._left_out else ""
+        self._next_complaint, self._left_out = now + COMPLAINT_INTERVAL, 0
+        log.warning("%s%s", text, more)
 
     # --- the machine -------------------------------------------------------------------------
 
@@ -139,9 +155,17 @@ class Hub:
     def disconnected(self, now: float) -> None:
         self._link.disconnected(now)
 
+    def rejected(self, why: str, dead: bool, now: float) -> None:
+        before = self._link.trouble
+        self._link.rejected(why, dead, now)
+        self._tell_trouble(before)
+
     def received(self, message: Message, now: float) -> None:
         before = self._link.trouble
         self._link.received(message, now)
+        self._tell_trouble(before)
+
+    def _tell_trouble(self, before: str | None) -> None:
         if self._link.trouble is not None and self._link.trouble != before:
             log.warning("the broker at %s refuses us: %s", self.address, self._link.trouble)
 
@@ -179,10 +203,15 @@ class HubTable:
         self._hubs: dict[str, Hub] = {}
 
     def get(self, address: str) -> Hub:
+        """The hub of a broker, which is greeted with the key that PANELBUS_KEY names.
+
+        Raises:
+            Misuse: there is no usable key in that file.
+        """
         with self._lock:
             hub = self._hubs.get(address)
             if hub is None:
-                hub = self._hubs[address] = Hub(address)
+                hub = self._hubs[address] = Hub(address, key_from_environment())
             return hub
 
     def close(self, timeout: float) -> None:

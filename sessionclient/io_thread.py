@@ -13,11 +13,12 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from struct import Struct
 from typing import Final, Protocol
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
+from sessionclient.keys import ClientKey
 from sessionclient.link import Effect, Reset, Send, Subscribe, Unsubscribe
 from sessionclient.wire import (
     FEED,
@@ -45,7 +46,29 @@ HANDSHAKE_MS: Final = 5_000
 PING_MS: Final = 5_000  # ZMTP pings notice a network that went without a FIN
 PING_TIMEOUT_MS: Final = 15_000
 
-_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_EVENTS: Final = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_DISCONNECTED
+)
+# the first frame of an event: its kind and a value, as zmq_socket_monitor(3) has it; pyzmq's own
+# reader of it imports asyncio, which an app would wait for at its start
+_EVENT: Final = Struct("=HI")
+# what nobody answers in a handshake that fails; the events are all that is told
+_UNKNOWN_KEY: Final = "it does not know this client's key; add it to the broker's keys"
+_NO_KEY: Final = (
+    "it asks for a key, and this client has none; name one with PANELBUS_KEY (the broker's owner"
+    " makes one with: panelbus keygen)"
+)
+_NOT_SECURE: Final = (
+    "it does not speak CURVE, but this client has a key; start the broker with --keys, or unset"
+    " PANELBUS_KEY"
+)
+_OTHER_BROKER: Final = (
+    "the handshake failed; the key file's line \"server\" may be another broker's key"
+)
 
 
 class Machine(Protocol):
@@ -53,6 +76,9 @@ class Machine(Protocol):
 
     def connected(self, now: float) -> None: ...
     def disconnected(self, now: float) -> None: ...
+    def rejected(self, why: str, dead: bool, now: float) -> None:
+        """The handshake failed; ``dead``: nothing more will come of this socket."""
+
     def received(self, message: Message, now: float) -> None: ...
     def fed(self, message: Message, now: float) -> None:
         """A message of the feed."""
@@ -74,11 +100,18 @@ class Machine(Protocol):
 class IoThread:
     """Runs a machine on a DEALER to ``address`` until closed. Not usable in a forked child."""
 
-    def __init__(self, address: str, machine: Machine, name: str = "panelbus-io") -> None:
+    def __init__(
+        self,
+        address: str,
+        machine: Machine,
+        name: str = "panelbus-io",
+        key: ClientKey | None = None,
+    ) -> None:
         self.pid = os.getpid()
         self.malformed = 0  # messages from the broker that were none
         self._address = address
         self._machine = machine
+        self._key = key
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -118,7 +151,7 @@ class IoThread:
 
     def _run(self) -> None:
         context = zmq.Context(io_threads=1)
-        sockets = _Sockets(context, self._address, self._wake_in.fileno())
+        sockets = _Sockets(context, self._address, self._key, self._wake_in.fileno())
         try:
             self._loop(sockets)
         finally:
@@ -135,10 +168,7 @@ class IoThread:
             sockets.poll(self._timeout(goodbye_said))
             now = time.monotonic()
             for event in sockets.events():
-                if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                    machine.connected(now)
-                else:
-                    machine.disconnected(now)
+                self._happened(event, now)
             self._drain(sockets, now)
             self._swallow_wakes()
             machine.wake(now)
@@ -151,6 +181,19 @@ class IoThread:
             close_by = self._close_by
             if goodbye_said and close_by is not None and (machine.settled() or now >= close_by):
                 return
+
+    def _happened(self, event: int, now: float) -> None:
+        machine = self._machine
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            machine.connected(now)
+        elif event == zmq.EVENT_DISCONNECTED:
+            machine.disconnected(now)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            machine.rejected(_UNKNOWN_KEY, True, now)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            machine.rejected(_NO_KEY if self._key is None else _NOT_SECURE, True, now)
+        elif self._key is not None:  # without a key it is but a broker that went away
+            machine.rejected(_OTHER_BROKER, False, now)
 
     def _timeout(self, closing: bool) -> float:
         deadline = min(self._machine.next_deadline(), time.monotonic() + LONGEST_POLL)
@@ -189,9 +232,16 @@ class IoThread:
 class _Sockets:
     """The DEALER, its monitor, the feed's SUB while there is one, and the poller over them."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, wake: int) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        key: ClientKey | None,
+        wake: int,
+    ) -> None:
         self._context = context
         self._address = address
+        self._key = key
         self._poller = zmq.Poller()
         self._poller.register(wake, zmq.POLLIN)
         self._feed: zmq.Socket[bytes] | None = None
@@ -219,6 +269,10 @@ class _Sockets:
         sock.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         sock.set(zmq.HEARTBEAT_IVL, PING_MS)
         sock.set(zmq.HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS)
+        if self._key is not None:
+            sock.set(zmq.CURVE_SERVERKEY, self._key.server.encode())
+            sock.set(zmq.CURVE_PUBLICKEY, self._key.public.encode())
+            sock.set(zmq.CURVE_SECRETKEY, self._key.secret.encode())
 
     def _close_dealer(self) -> None:
         self._poller.unregister(self._dealer)
@@ -234,8 +288,8 @@ class _Sockets:
         """What happened to the connection, in order."""
         found = []
         while self._monitor.poll(0):
-            message = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-            found.append(int(message["event"]))
+            event, _address = self._monitor.recv_multipart(zmq.NOBLOCK)
+            found.append(_EVENT.unpack(event)[0])
         return found
 
     def messages(self) -> list[bytes]:

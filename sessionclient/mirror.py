@@ -12,13 +12,14 @@ import random
 from collections import deque
 from typing import Any, Final, NamedTuple
 
-from sessionclient.rows import BrokerTime, present_command, present_session
+from sessionclient.rows import NONSENSE, BrokerTime, moment, present_command, present_session
 from sessionclient.wire import Message
 
 SILENT_AFTER: Final = 2.5  # seconds; beats come every second, and the promise is 3 s
 LONGEST_PATIENCE: Final = 30.0  # seconds between snapshots while the feed stays silent
 PAGE_TIMEOUT: Final = 5.0  # seconds until a page is asked for again
 RETRY_SPREAD: Final = 0.2  # seconds over which many mirrors that lost the same message spread
+NONSENSE_PAUSE: Final = 1.0  # seconds over which a page that makes no sense is asked for again
 MAX_BUFFERED: Final = 50_000  # changes kept while a snapshot is under way; more start it anew
 MAX_COMMANDS: Final = 1_000  # finished commands remembered
 
@@ -36,7 +37,7 @@ class Change(NamedTuple):
 
     snapshot (rows: all sessions) and right after it commands (those unfinished and the newest
     finished ones, oldest first); session (one session), ended (one dict of session_id, reason,
-    ended_at, error), command (one command), heard (one dict of process, heard),
+    ended_at, error), command (one command), heard (one dict of process, heard, last_heartbeat),
     state (one dict of state: "live", "resyncing" or "down").
     """
 
@@ -106,7 +107,7 @@ class Mirror:
         self.health = message.get("health") or self.health
         if self._buffer is not None:
             self._keep(epoch, number, message["changes"], now)
-        elif self._resync_at is None:
+        else:  # no snapshot is due either, since one that is due collects already
             self._apply_or_resync(epoch, number, message, now)
 
     def _keep(self, epoch: str, number: int, changes: list[list[Any]], now: float) -> None:
@@ -133,6 +134,12 @@ class Mirror:
         """A page of the list."""
         if ask.round != self._round or self._buffer is None:
             return
+        try:
+            self._page(ask, result, now)
+        except NONSENSE:
+            self._resync(now, NONSENSE_PAUSE)
+
+    def _page(self, ask: Ask, result: dict[str, Any], now: float) -> None:
         if ask.after == 0:
             self._epoch, self._number = result["epoch"], result["n"]
         elif result["epoch"] != self._epoch:
@@ -140,6 +147,7 @@ class Mirror:
             return
         self._clock = (result["t"], result["w"], now)
         for row in result["rows"]:
+            self._check(row, now)
             self._fresh[row["session_id"]] = row
         if result["next"] is not None:
             self._ask("list", result["next"], now)
@@ -151,6 +159,14 @@ class Mirror:
         buffer = self._buffer
         if ask.round != self._round or buffer is None:
             return
+        try:
+            self._complete(buffer, result, now)
+        except NONSENSE:
+            self._resync(now, NONSENSE_PAUSE)
+
+    def _complete(self, buffer: deque[_Update], result: dict[str, Any], now: float) -> None:
+        for row in result["commands"]:
+            self._check_command(row)
         if result["epoch"] != self._epoch:
             self._resync(now, RETRY_SPREAD)
             return
@@ -161,9 +177,10 @@ class Mirror:
             self._by_process.setdefault(row["process"], set()).add(sid)
         newest_first = result["commands"]
         self.commands = {row["command_id"]: row for row in reversed(newest_first)}
-        silent, self.changes = self.changes, []
-        if self._replay(buffer, now):
-            self.changes = silent
+        told = len(self.changes)
+        complete = self._replay(buffer, now)
+        del self.changes[told:]  # they are in the snapshot, or nobody has seen what they change
+        if complete:
             self._set_state("live")
             self.changes.extend(self.snapshot(now))
 
@@ -250,7 +267,7 @@ class Mirror:
         for change in changes:
             try:
                 self._apply(change, now)
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            except NONSENSE:
                 # not what the protocol says a change is: the state can't be trusted any more
                 self._resync(now, RETRY_SPREAD)
                 return False
@@ -263,24 +280,49 @@ class Mirror:
         elif kind == "s":
             row = self.rows.get(change[1])
             if row is not None:
-                row["status"], row["current_task"], row["task_start"] = change[2:5]
+                status, task, start = change[2:5]
+                moment(start)  # raises for a time that is none
+                row["status"], row["current_task"], row["task_start"] = status, task, start
                 self._changed(row, now)
         elif kind == "-":
             self._remove(change)
         elif kind == "h":
+            at = self.time(now)
+            when = moment(at.wall - max(0.0, at.observed - change[2]))
             for sid in self._by_process.get(change[1], ()):
                 self.rows[sid]["heard"] = change[2]
-            self.changes.append(Change("heard", [{"process": change[1], "heard": change[2]}]))
+            heard = {"process": change[1], "heard": change[2], "last_heartbeat": when}
+            self.changes.append(Change("heard", [heard]))
         elif kind == "k":
             self._command(change[1])
         # a kind that a newer broker may add says nothing about what we hold
 
     def _upsert(self, row: dict[str, Any], now: float) -> None:
+        self._check(row, now)
         sid = row["session_id"]
-        present_session(row, self.time(now))  # raises for a row that is not one
+        old = self.rows.get(sid)
+        if old is not None and old["process"] != row["process"]:
+            self._leave_process(old)
         self.rows[sid] = row
         self._by_process.setdefault(row["process"], set()).add(sid)
         self._changed(row, now)
+
+    def _check(self, row: dict[str, Any], now: float) -> None:
+        """Raises one of `NONSENSE` for what is no row of a session."""
+        present_session(row, self.time(now))
+        if type(row["seq"]) is not int or type(row["session_id"]) is not str:
+            raise TypeError("a row has no id or no seq")
+
+    def _check_command(self, row: dict[str, Any]) -> None:
+        present_command(row)
+        if type(row["command_id"]) is not str:
+            raise TypeError("a command has no id")
+
+    def _leave_process(self, row: dict[str, Any]) -> None:
+        siblings = self._by_process.get(row["process"], set())
+        siblings.discard(row["session_id"])
+        if not siblings:
+            self._by_process.pop(row["process"], None)
 
     def _changed(self, row: dict[str, Any], now: float) -> None:
         self.changes.append(Change("session", [present_session(row, self.time(now))]))
@@ -290,14 +332,13 @@ class Mirror:
         row = self.rows.pop(sid, None)
         if row is None:
             return
-        siblings = self._by_process.get(row["process"], set())
-        siblings.discard(sid)
-        if not siblings:
-            self._by_process.pop(row["process"], None)
-        ended = {"session_id": sid, "reason": reason, "ended_at": ended_at, "error": error}
+        self._leave_process(row)
+        at = moment(ended_at)
+        ended = {"session_id": sid, "reason": reason, "ended_at": at, "error": error}
         self.changes.append(Change("ended", [ended]))
 
     def _command(self, row: dict[str, Any]) -> None:
+        self._check_command(row)
         self.changes.append(Change("command", [present_command(row)]))
         self.commands.pop(row["command_id"], None)
         self.commands[row["command_id"]] = row

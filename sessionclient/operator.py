@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 from sessionclient import calls
-from sessionclient.calls import Call, SessionPage
+from sessionclient.calls import AuditPage, Call, SessionPage
 from sessionclient.connection import OperatorConnection
 from sessionclient.errors import LinkDown, RequestTimeout
 from sessionclient.watching import Watch
@@ -22,7 +24,12 @@ class Operator:
     """
 
     def __init__(
-        self, server_url: str | None = None, timeout: float = 10, *, role: str = "operator"
+        self,
+        server_url: str | None = None,
+        timeout: float = 10,
+        *,
+        role: str = "operator",
+        key_file: str | Path | None = None,
     ) -> None:
         """Does not wait for the broker: the first request does.
 
@@ -30,13 +37,42 @@ class Operator:
             server_url: default PANELBUS_URL, then tcp://127.0.0.1:5760.
             timeout: seconds a request may take, beside what it waits for on purpose.
             role: "operator", or "viewer" for one that can only read.
+            key_file: the client's key, for a broker that asks for one; default PANELBUS_KEY.
         """
-        self._connection = OperatorConnection(server_url, timeout, role)
+        self._connection = OperatorConnection(server_url, timeout, role, key_file)
+        self._by: dict[str, str] | None = None
+
+    def acting_for(self, name: str, role: str) -> Operator:
+        """This operator on behalf of a user of its own, over the same connection.
+
+        The broker lets it do no more than that user's ``role`` ("app", "viewer" or "operator")
+        may, and names the user in its audit. An "app" may only create sessions, and touch those
+        created under its name.
+        """
+        other = copy.copy(self)
+        other._by = calls.on_behalf(name, role)
+        return other
+
+    @property
+    def address(self) -> str:
+        """The broker's address."""
+        return self._connection.address
+
+    @property
+    def stale_after(self) -> float:
+        """Seconds of silence after which the broker calls a session stale; its default until it
+        was reached."""
+        return self._connection.stale_after
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the broker refuses this operator, such as its key; None while it does not."""
+        return self._connection.trouble
 
     def _do(self, call: Call) -> Any:
         limit = self._connection.timeout + call.wait + LOST_AFTER
         try:
-            return self._connection.ask(call).result(limit)
+            return self._connection.ask(call, self._by).result(limit)
         except RequestTimeout:
             raise
         except FutureTimeout as error:  # closed by another thread at the very moment of asking
@@ -104,6 +140,11 @@ class Operator:
         command: dict[str, Any] = self._do(calls.get_command(command_id, wait, seen))
         return command
 
+    def get_audit(self, limit: int = 100, before: int | None = None) -> AuditPage:
+        """Who did what, newest first: at most ``limit`` (1 to 1,000) rows, below ``before``."""
+        page: AuditPage = self._do(calls.get_audit(limit, before))
+        return page
+
     def stats(self) -> dict[str, Any]:
         """The broker's counts and health."""
         stats: dict[str, Any] = self._do(calls.stats())
@@ -142,6 +183,19 @@ class Operator:
     def cleanup_stale_sessions(self, older_than_minutes: float = 10) -> int:
         """End the sessions of which nothing was heard for so long; how many."""
         return int(self._do(calls.cleanup(older_than_minutes)))
+
+    def backup(self, file: str, wait: float = 600) -> dict[str, Any]:
+        """Copy the broker's database, while it serves, to a new file on its host.
+
+        Args:
+            file: must end in ".db" and not exist; a relative path counts from the database's
+                directory.
+            wait: seconds the copy may take.
+
+        Returns: file (the whole path) and bytes.
+        """
+        made: dict[str, Any] = self._do(calls.backup(file, wait))
+        return made
 
     # --- sessions that live on REST ----------------------------------------------------------
 

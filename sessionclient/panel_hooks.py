@@ -3,20 +3,26 @@
 Panel is never imported from here: when the app uses it, it is loaded already, and when it is not,
 there is no page. Everything that leans on private names of Bokeh stands in `_discard`; the
 versions it was written for are pinned in pyproject.toml, and a test fails when the names change.
+
+asyncio, too, is imported where it is used: Panel has loaded it, and an app without Panel would wait
+for it at its start.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
 
 log = logging.getLogger("sessionclient")
 
-SHOW_TIME: Final = 1.0  # seconds the page has to receive and show its end before it is cut off
+SHOW_TIME: Final = 5.0  # seconds a connected page has to say that it shows its end
+SEEN: Final = "panelbus: shown"  # what it says
 ARRIVAL_TIME: Final = 5.0  # seconds a page that is just being loaded has to open its connection
 CLOSE_TIME: Final = 3.0  # seconds websockets have to close by themselves
 STEP: Final = 0.1  # seconds between looks while waiting for a browser
@@ -24,9 +30,13 @@ STEP: Final = 0.1  # seconds between looks while waiting for a browser
 # Shown over the whole page. The reason is set as text, never as markup. Reconnecting is switched
 # off in the page itself, or BokehJS would come back with the same session id.
 _ENDED_JS: Final = """
-if (document.getElementById("panelbus-ended")) { return; }
+if (document.getElementById("panelbus-ended")) { cb_obj.name = seen; return; }
 const config = cb_obj.document && cb_obj.document.config;
-if (config) { config.reconnect_session = false; config.notify_connection_status = false; }
+// in this page only: the server does not know this model by its id and would log an error
+if (config) {
+  const off = { reconnect_session: false, notify_connection_status: false };
+  config.setv(off, { sync: false });
+}
 const style = document.createElement("style");
 style.textContent = `
   #panelbus-ended { position: fixed; inset: 0; z-index: 2147483647; display: flex;
@@ -63,7 +73,7 @@ const add = (tag, text, cls) => {
 };
 add("h1", "This session was ended by an operator").id = "panelbus-ended-title";
 if (reason) { add("p", reason, "reason"); }
-add("p", "Anything it was still working on has been stopped.");
+add("p", "Whatever it was still working on has been told to stop.");
 const button = add("button", "Start a new session");
 button.type = "button";
 button.addEventListener("click", () => window.location.reload());
@@ -72,6 +82,7 @@ for (const el of document.body.children) { el.inert = true; }
 document.body.append(style, view);
 document.body.style.overflow = "hidden";
 button.focus();
+cb_obj.name = seen;
 """
 
 
@@ -162,6 +173,8 @@ class Page:
 
     async def _session(self) -> Any:
         """The Bokeh session, which exists only after the code that builds the page has run."""
+        import asyncio
+
         waited = 0.0
         while self._context.session is None and not self._destroyed and waited < ARRIVAL_TIME:
             await asyncio.sleep(STEP)
@@ -170,12 +183,21 @@ class Page:
 
     async def _show(self, session: Any, reason: str | None) -> None:
         """Let every connected page show its end, waiting for one that is just being loaded."""
+        import asyncio
+
         from bokeh.models import ColumnDataSource, CustomJS
 
         trigger = ColumnDataSource()
+        seen = asyncio.Event()
+
+        def answered(_attribute: str, _old: str | None, new: str | None) -> None:
+            if new == SEEN:
+                seen.set()
 
         def prepare() -> None:
-            trigger.js_on_change("tags", CustomJS(args={"reason": reason or ""}, code=_ENDED_JS))
+            script = CustomJS(args={"reason": reason or "", "seen": SEEN}, code=_ENDED_JS)
+            trigger.js_on_change("tags", script)
+            trigger.on_change("name", answered)
             self._doc.add_root(trigger)
             self._doc.config.reconnect_session = False
 
@@ -188,9 +210,9 @@ class Page:
         while new and session.connection_count == 0 and waited < ARRIVAL_TIME:
             await asyncio.sleep(STEP)
             waited += STEP
-        # pulled more than once: a page that is still fetching its document misses the first
+        # pulled until it answers: a page that is still fetching its document misses the first
         for count in range(round(SHOW_TIME / STEP)):
-            if session.connection_count == 0 or session.destroyed:
+            if session.connection_count == 0 or session.destroyed or seen.is_set():
                 break
             await session.with_document_locked(pull, count + 1)
             await asyncio.sleep(STEP)
@@ -200,6 +222,8 @@ _running: set[asyncio.Task[None]] = set()  # an asyncio loop itself holds tasks 
 
 
 def _start(ending: Any) -> None:
+    import asyncio
+
     task = asyncio.ensure_future(ending)
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -209,8 +233,10 @@ async def _discard(application: Any, session: Any) -> None:
     """Close a session's websockets, destroy it, and make Bokeh forget it.
 
     Private names of Bokeh 3.9: ServerSession._subscribed_connections, ServerConnection._socket,
-    ApplicationContext._discard_session and ._sessions.
+    WSHandler.connection, ApplicationContext._discard_session and ._sessions.
     """
+    import asyncio
+
     for connection in list(session._subscribed_connections):
         connection._socket.close(1000, "session ended")
     waited = 0.0
@@ -218,7 +244,10 @@ async def _discard(application: Any, session: Any) -> None:
         await asyncio.sleep(STEP)
         waited += STEP
     for connection in list(session._subscribed_connections):  # a browser that does not answer
-        connection.detach_session()
+        handler = connection._socket
+        # what the handler does when its websocket closes, which is then not to be done again
+        handler.application.client_lost(connection)
+        handler.connection = None
     if not session.destroyed and session.id in application._sessions:
         await application._discard_session(session, lambda _session: True)
     if session.id in application._sessions:

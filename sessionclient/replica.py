@@ -23,7 +23,8 @@ MAX_SESSIONS_PER_PROCESS: Final = 10_000
 MAX_DONE_WAITING: Final = 1_000  # finished tasks kept while the broker is away; the oldest go first
 MAX_ENDED_WAITING: Final = 10_000  # ended sessions the broker has not confirmed
 HELLO_BYTES: Final = 512 * 1024  # of state in one hello or part of one
-NEVER: Final = 1 << 62  # a number no acknowledgement reaches
+NEVER: Final = 1 << 63  # a number no acknowledgement reaches, being over wire.MAX_NUMBER
+TASKS_PER_MESSAGE: Final = 50  # finished ones beside a status or an end; 50 of the longest fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class Replica:
         self.dropped_tasks = 0
         self.confirmed: set[str] = set()  # sessions the broker has durably
         self.settled = False  # whether the broker has our bye, and with it all we had to say
+        self._leaving = False
         self._farewell = NEVER  # the number of our bye
         self._unconfirmed: dict[str, int] = {}  # session -> number of the message stating it
         self._killed: set[str] = set()
@@ -154,39 +156,53 @@ class Replica:
     def update(self, state: SessionState, done: Iterable[TaskDone], now: float) -> None:
         """The present state of a session, and the tasks that finished since the last."""
         finished = self._keep_done(done)
-        if state.session_id not in self.sessions:
+        if state.session_id in self.sessions:
+            self.sessions[state.session_id] = state
+        elif not finished:  # a task that ends after its session is told all the same
             return
-        self.sessions[state.session_id] = state
         if self.link.greeted:
-            fields = state.fields(now)
-            number = self.link.send(
-                now,
-                "status",
-                s=state.session_id,
-                status=state.status,
-                task=fields.get("task"),
-                task_age=fields.get("task_age"),
-                done=[entry.task.fields(now) for entry in finished] or None,
-            )
-            for entry in finished:
-                entry.number = number
+            for start in range(0, max(1, len(finished)), TASKS_PER_MESSAGE):
+                self._tell_status(state, finished[start : start + TASKS_PER_MESSAGE], now)
+
+    def _tell_status(self, state: SessionState, finished: list[_Done], now: float) -> None:
+        fields = state.fields(now)
+        number = self.link.send(
+            now,
+            "status",
+            s=state.session_id,
+            status=state.status,
+            task=fields.get("task"),
+            task_age=fields.get("task_age"),
+            done=[entry.task.fields(now) for entry in finished] or None,
+        )
+        for entry in finished:
+            entry.number = number
 
     def end(
         self, session_id: str, reason: str, error: str | None, done: Iterable[TaskDone], now: float
     ) -> None:
         """A session is gone."""
-        finished = self._keep_done(done)
-        if self.sessions.pop(session_id, None) is None:
+        state = self.sessions.get(session_id)
+        if state is None:
             return
-        self.confirmed.discard(session_id)
-        self._unconfirmed.pop(session_id, None)
-        self._killed.discard(session_id)
-        self._failures.pop(session_id, None)
+        finished = self._keep_done(done)
+        self._forget(session_id)
         record = self.ended[session_id] = _Ended(reason, error)
         while len(self.ended) > MAX_ENDED_WAITING:
             del self.ended[next(iter(self.ended))]
         if self.link.greeted:
+            while len(finished) > TASKS_PER_MESSAGE:
+                self._tell_status(state, finished[:TASKS_PER_MESSAGE], now)
+                finished = finished[TASKS_PER_MESSAGE:]
             self._tell_end(session_id, record, finished, now)
+
+    def _forget(self, session_id: str) -> None:
+        """A session is not held any more."""
+        del self.sessions[session_id]
+        self.confirmed.discard(session_id)
+        self._unconfirmed.pop(session_id, None)
+        self._killed.discard(session_id)
+        self._failures.pop(session_id, None)
 
     def _tell_end(self, session_id: str, record: _Ended, finished: list[_Done], now: float) -> None:
         tasks = [entry.task.fields(now) for entry in finished] or None
@@ -205,7 +221,8 @@ class Replica:
             self.link.send(now, "failed", s=session_id, error=self._failures[session_id])
 
     def bye(self, now: float) -> None:
-        """The process exits."""
+        """The process exits; said again after each hello that may still be needed."""
+        self._leaving = True
         if self.link.greeted:
             self._farewell = self.link.send(now, "bye")
 
@@ -222,8 +239,9 @@ class Replica:
     def greetings(self, now: float) -> list[dict[str, Any]]:
         """Everything there is to know, in parts that each fit a message."""
         items = [
-            *(("sessions", state.fields(now)) for state in self.sessions.values()),
+            # ends first: they make room for the sessions
             *(("ended", record.fields(sid)) for sid, record in self.ended.items()),
+            *(("sessions", state.fields(now)) for state in self.sessions.values()),
             *(("done", entry.task.fields(now)) for entry in self.done),
         ]
         parts = [_empty_part()]
@@ -238,6 +256,7 @@ class Replica:
             parts[-1][kind].append(fields)
             size += weight
         self._number_everything(self.link.number + len(parts))
+        self._farewell = NEVER
         return parts
 
     def _number_everything(self, last: int) -> None:
@@ -249,8 +268,11 @@ class Replica:
         self._unconfirmed = dict.fromkeys(self.sessions, last)
         self.confirmed.clear()
 
-    def welcomed(self, _welcome: Message, _now: float) -> None:
-        pass
+    def welcomed(self, _welcome: Message, now: float) -> None:
+        for session_id in self._failures:  # no hello states these, and one may have been lost
+            self._tell_failure(session_id, now)
+        if self._leaving:
+            self.bye(now)
 
     def disconnected(self, _now: float) -> None:
         self.confirmed.clear()
@@ -271,9 +293,7 @@ class Replica:
             for session_id in message["s"]:
                 self._kill(session_id, message["c"], message.get("reason"), now)
         elif message["k"] == "refused" and message["s"] in self.sessions:
-            del self.sessions[message["s"]]
-            self._unconfirmed.pop(message["s"], None)
-            self.confirmed.discard(message["s"])
+            self._forget(message["s"])
             self._on_refused(message["s"], message["reason"])
 
     def _kill(self, session_id: str, command_id: str, reason: str | None, now: float) -> None:

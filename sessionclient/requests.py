@@ -1,7 +1,7 @@
 """An operator's requests that wait for their answers, without I/O.
 
 A request is sent when the broker has greeted us, and sent again after a reconnect: all kinds can
-be repeated (a kill carries a key), except one that makes something new each time.
+be repeated (a kill carries a key), except those that make something new each time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sessionclient.link import Link
 from sessionclient.wire import Message
 
 MAX_PENDING: Final = 10_000  # requests that wait at the same time
-ONCE_ONLY: Final = frozenset({"create"})  # kinds that must not be sent twice
+ONCE_ONLY: Final = frozenset({"create", "backup"})  # kinds that must not be sent twice
 
 Resolve = Callable[[Any, PanelbusError | None], None]
 
@@ -120,7 +120,8 @@ class Requests:
         """Give up on what is overdue."""
         overdue = [number for number, p in self._pending.items() if p.deadline <= now]
         for number in overdue:
-            self._resolve(number, None, self._too_late(self._pending[number]))
+            if number in self._pending:  # an answer before may have cancelled it
+                self._resolve(number, None, self._too_late(self._pending[number]))
 
     def _too_late(self, pending: _Pending) -> LinkDown:
         if self.link.trouble is not None:

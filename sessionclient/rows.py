@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+# What looking at an answer raises that is not what the protocol says: a missing key, a wrong type,
+# a time no calendar has. Whoever reads what a broker sends catches these, and nothing else.
+NONSENSE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+)
 
 
 class BrokerTime(NamedTuple):
@@ -44,6 +55,13 @@ def present_session(row: dict[str, Any], at: BrokerTime) -> dict[str, Any]:
     }
 
 
+def shown_status(session: dict[str, Any]) -> str:
+    """A session dict's state in the words people see: a kill and silence go before the status."""
+    if session["kill_requested"]:
+        return "kill failed" if session["kill_stage"] == "failed" else "being killed"
+    return "stale" if session["is_stale"] else str(session["status"])
+
+
 def present_command(row: dict[str, Any]) -> dict[str, Any]:
     """A command map with datetimes; ``failures`` becomes a dict where it is given."""
     command = dict(row)
@@ -61,3 +79,8 @@ def present_task(row: dict[str, Any]) -> dict[str, Any]:
         "started_at": moment(row["started_at"]),
         "ended_at": moment(row["ended_at"]),
     }
+
+
+def present_audit(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the audit with its datetime."""
+    return {**row, "at": moment(row["at"])}

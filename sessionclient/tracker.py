@@ -7,29 +7,26 @@ thread tells the broker when it can.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from sessionclient import panel_hooks, process
-from sessionclient.address import check_url
-from sessionclient.callbacks import Callback, callback_timeout, describe, run_all
+from sessionclient.arguments import Settings, checked_name
+from sessionclient.callbacks import Callback, describe, run_all
 from sessionclient.errors import Misuse
 from sessionclient.hub import DEFAULT_HEARTBEAT, Hub
 from sessionclient.replica import MAX_DONE_WAITING, SessionState, TaskDone
 from sessionclient.tasks import TaskStack
-from sessionclient.wire import MAX_LONG_TEXT_CHARS, MAX_TEXT_CHARS
+from sessionclient.wire import MAX_LONG_TEXT_CHARS
 
 log = logging.getLogger("sessionclient")
 
 PAGE_END_TIMEOUT: Final = 10.0  # seconds until a page that can't be ended is reported
-MAX_HEARTBEAT: Final = 86_400.0  # seconds
 
 
 class SessionClient:
@@ -58,7 +55,7 @@ class SessionClient:
         Raises:
             Misuse: (a ValueError) an argument is wrong.
         """
-        settings = _Settings.check(app_name, user_id, server_url, heartbeat_interval)
+        settings = Settings.check(app_name, user_id, server_url, heartbeat_interval)
         self._set_up(settings, None)
         self._register(process.current(), None)
 
@@ -75,7 +72,7 @@ class SessionClient:
         Outside Panel there is one for each app name in the process. Arguments and errors are
         those of the constructor; in Panel ``user_id`` defaults to the logged-in user.
         """
-        settings = _Settings.check(app_name, user_id, server_url, heartbeat_interval)
+        settings = Settings.check(app_name, user_id, server_url, heartbeat_interval)
         page = panel_hooks.current_page()
         state = process.current()
         key = (settings.url, "app", app_name) if page is None else (settings.url, "page", page.id)
@@ -97,14 +94,16 @@ class SessionClient:
             if not was_ended:
                 tracker._register(state, key)
                 return tracker
+            state.trackers[key] = tracker
         tracker._be_dead(reason)
         return tracker
 
-    def _set_up(self, settings: _Settings, page: panel_hooks.Page | None) -> None:
+    def _set_up(self, settings: Settings, page: panel_hooks.Page | None) -> None:
         self.session_id = uuid.uuid4().hex
         self.app_name = settings.app_name
         self.user_id = settings.user_id
-        self.killed = threading.Event()
+        self._killed: threading.Event | None = None  # made when it is asked for: it takes 1 kB
+        self._was_killed = False
         self.kill_reason: str | None = None
         self.queued = False  # the hub's mark
         self._settings = settings
@@ -112,9 +111,10 @@ class SessionClient:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._stack = TaskStack()
-        self._done: deque[TaskDone] = deque(maxlen=MAX_DONE_WAITING)
+        self._done: list[TaskDone] = []
         self._callbacks: list[Callback] = []
         self._ending: str | None = None  # why, from the moment the end begins
+        self._callbacks_over: threading.Event | None = None  # from that moment on, too
         self._reported = False
         self._kill_errors: list[str] = []
         self._page = page
@@ -134,12 +134,22 @@ class SessionClient:
     def _be_dead(self, reason: str | None) -> None:
         """A browser came back to a page whose session was killed: it stays ended."""
         self._ending, self._reported = "killed", True
-        self.kill_reason = reason
-        self.killed.set()
+        self._note_kill(reason)
         if self._page is not None:
+            self._page.on_destroyed(lambda: self._state.forget(self))
             self._page.end(reason, lambda _error: None)
 
     # --- what the app uses -------------------------------------------------------------------
+
+    @property
+    def killed(self) -> threading.Event:
+        """Set by a kill: what a long task looks at, or waits for."""
+        with self._lock:
+            if self._killed is None:
+                self._killed = threading.Event()
+                if self._was_killed:
+                    self._killed.set()
+            return self._killed
 
     @property
     def online(self) -> bool:
@@ -152,7 +162,7 @@ class SessionClient:
         Raises:
             Misuse: the name is not text of 1 to 255 characters.
         """
-        return Task(self, _checked_name("task name", name))
+        return Task(self, checked_name("task name", name))
 
     def on_kill(self, callback: Callable[[], object]) -> None:
         """Run ``callback`` once, on a thread of its own, when the session is killed or ends.
@@ -205,6 +215,8 @@ class SessionClient:
             if ended is not None:
                 outcome = "ok" if error is None else "error"
                 name, since = ended
+                if len(self._done) >= MAX_DONE_WAITING:
+                    del self._done[0]
                 self._done.append(
                     TaskDone(self.session_id, number, name, since, now - since, outcome, text)
                 )
@@ -221,14 +233,18 @@ class SessionClient:
         with self._lock:
             if self._ending is not None:
                 return False
-            self._ending = reason
+            self._ending, self._callbacks_over = reason, threading.Event()
             return True
 
     def _run_callbacks(self, timeout: float | None = None) -> list[str]:
         with self._lock:
             callbacks, self._callbacks = self._callbacks, []
         limit = self._settings.callback_timeout
-        return run_all(callbacks, limit if timeout is None else min(limit, timeout))
+        try:
+            return run_all(callbacks, limit if timeout is None else min(limit, timeout))
+        finally:
+            if self._callbacks_over is not None:
+                self._callbacks_over.set()
 
     def _run_late(self, callback: Callback) -> None:
         run_all([callback], self._settings.callback_timeout)
@@ -258,17 +274,27 @@ class SessionClient:
 
     def exit(self, timeout: float) -> None:
         """The process exits; callbacks have this many seconds each. The hub says goodbye."""
-        if not self._foreign() and self._begin_end("exit"):
+        if self._foreign():
+            return
+        if self._begin_end("exit"):
             self._run_callbacks(timeout)
+        elif self._callbacks_over is not None:
+            # an end that is under way on another thread would be cut off with the process
+            self._callbacks_over.wait(timeout)
 
     # --- being killed ------------------------------------------------------------------------
 
     def on_command(self, _command_id: str, reason: str | None) -> None:
         """A kill has arrived (called in the I/O thread)."""
-        self.kill_reason = reason
-        self.killed.set()
+        self._note_kill(reason)
         if self._begin_end("killed"):
             self._state.runners.submit(self._carry_out)
+
+    def _note_kill(self, reason: str | None) -> None:
+        with self._lock:
+            self.kill_reason, self._was_killed = reason, True
+            if self._killed is not None:
+                self._killed.set()
 
     def _carry_out(self) -> None:
         """Callbacks, then the page; on a runner thread, since either may take its time."""
@@ -310,8 +336,7 @@ class SessionClient:
     def take_done(self) -> list[TaskDone]:
         """Tasks that finished since the last call (called in the I/O thread)."""
         with self._lock:
-            done = list(self._done)
-            self._done.clear()
+            done, self._done = self._done, []
         return done
 
 
@@ -347,38 +372,3 @@ class Task:
         trace: TracebackType | None,
     ) -> Literal[False]:
         return self.__exit__(kind, error, trace)
-
-
-class _Settings:
-    """Checked arguments."""
-
-    app_name: str
-    user_id: str | None
-    url: str
-    heartbeat_interval: float  # seconds
-    callback_timeout: float  # seconds
-
-    @classmethod
-    def check(cls, app_name: Any, user_id: Any, server_url: Any, interval: Any) -> _Settings:
-        """Raises Misuse with what to give instead."""
-        settings = cls()
-        settings.app_name = _checked_name("app_name", app_name)
-        settings.user_id = None if user_id is None else _checked_name("user_id", user_id)
-        settings.url = check_url(server_url)
-        number = isinstance(interval, (int, float)) and not isinstance(interval, bool)
-        if not number or not 0.0 < interval <= MAX_HEARTBEAT or math.isnan(interval):
-            raise Misuse(
-                f"heartbeat_interval must be seconds above 0 and up to {MAX_HEARTBEAT:g},"
-                f" not {interval!r}"
-            )
-        settings.heartbeat_interval = max(0.01, float(interval))
-        settings.callback_timeout = callback_timeout()
-        return settings
-
-
-def _checked_name(what: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise Misuse(f"{what} must be text, not {type(value).__name__}")
-    if not 1 <= len(value) <= MAX_TEXT_CHARS:
-        raise Misuse(f"{what} must have 1 to {MAX_TEXT_CHARS} characters, not {len(value)}")
-    return str(value)

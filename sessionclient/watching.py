@@ -33,7 +33,10 @@ class Watch:
         """Hand over one change; never blocks."""
         with self._ready:
             if change.kind == "snapshot":
+                # it replaces all news but that of the state, which is told before it
+                states = [waiting for waiting in self._changes if waiting.kind == "state"]
                 self._changes.clear()
+                self._changes.extend(states[-1:])
                 self._overrun = False
             elif self._overrun and change.kind != "state":
                 return
@@ -41,7 +44,8 @@ class Watch:
                 self._changes.clear()
                 self._overrun = True
                 self._resync()
-                return
+                if change.kind != "state":
+                    return
             self._changes.append(change)
             self._ready.notify_all()
         if self.notify is not None:
@@ -67,6 +71,10 @@ class Watch:
     def finished(self) -> bool:
         """Whether no more changes will come."""
         return self._finished and not self._changes
+
+    def resync(self) -> None:
+        """Ask for a new snapshot; it comes among the changes."""
+        self._resync()
 
     def close(self) -> None:
         """Stop following; idempotent."""

@@ -11,13 +11,25 @@ Everything from outside goes through `decode`, which returns a checked message o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
 from sessionclient.errors import Misuse, PeerFault
+from sessionclient.fields import (
+    Field,
+    anything,
+    integer,
+    is_bool,
+    is_map,
+    is_new_id,
+    is_secret,
+    list_of,
+    map_of,
+    seconds,
+    text,
+)
 
 PROTOCOL_VERSION: Final = 1
 
@@ -30,6 +42,7 @@ MAX_BATCH_ITEMS: Final = 2000  # sessions, ended sessions or tasks in one messag
 MAX_PAGE_ROWS: Final = 1000  # rows in one answer to "list"
 MAX_TARGETS: Final = 10_000  # sessions in one command to one process
 MAX_NUMBER: Final = 1 << 62
+MAX_WAIT: Final = 3600.0  # seconds an answer may be waited for
 MAX_SECONDS: Final = 10.0 * 366 * 86400  # ages and waits beyond ten years are nonsense
 
 ROLES: Final = ("app", "viewer", "operator")
@@ -45,7 +58,6 @@ ERROR_CODES: Final = (
 )
 
 Message = dict[str, Any]
-Check = Callable[[Any], bool]
 
 
 class WireError(PeerFault):
@@ -60,80 +72,31 @@ class WireError(PeerFault):
         self.request = request
 
 
-class Field(NamedTuple):
-    """One field of a kind: its key on the wire, its check, what it must be, and if it must be."""
-
-    name: str
-    check: Check
-    must_be: str
-    required: bool = True
-
-
 class Kind(NamedTuple):
-    """One kind of message: its fields and, for the broker's side, who may send it."""
+    """One kind of message: its fields and, for the broker's side, who may send it.
+
+    ``roles`` are those of the connection. A request may be made ``by`` somebody who may do less;
+    ``by_roles`` are theirs, the connection's own where none are given.
+    """
 
     fields: tuple[Field, ...]
     roles: tuple[str, ...] = ROLES
+    by_roles: tuple[str, ...] | None = None
+
+    def allows(self, role: str, by_role: str | None) -> bool:
+        """Whether a connection of ``role`` may send it, for somebody of ``by_role`` if not None."""
+        if role not in self.roles:
+            return False
+        return by_role is None or by_role in (self.by_roles or self.roles)
 
 
-# --- checks ---------------------------------------------------------------------------------
+# --- fields of several kinds ---------------------------------------------------------------
 
-_NEW_ID: Final = re.compile(r"[0-9A-Za-z_.:-]{1,64}", re.ASCII)
-
-
-def _text(limit: int, shortest: int = 1) -> Check:
-    return lambda value: type(value) is str and shortest <= len(value) <= limit
-
-
-def _integer(low: int, high: int) -> Check:
-    # bool is a subclass of int: an exact type check keeps True from passing as 1
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _seconds(low: float, high: float) -> Check:
-    # a comparison with NaN is false, so NaN never passes
-    return lambda value: (type(value) is float or type(value) is int) and low <= value <= high
-
-
-def _is_bool(value: Any) -> bool:
-    return value is True or value is False
-
-
-def _is_new_id(value: Any) -> bool:
-    return type(value) is str and _NEW_ID.fullmatch(value) is not None
-
-
-def _is_secret(value: Any) -> bool:
-    return type(value) is bytes and 16 <= len(value) <= 64
-
-
-def _list_of(check: Check, limit: int) -> Check:
-    return lambda value: type(value) is list and len(value) <= limit and all(map(check, value))
-
-
-def _map_of(*fields: Field) -> Check:
-    return lambda value: (
-        type(value) is dict
-        and all(
-            (not f.required) if (item := value.get(f.name)) is None else f.check(item)
-            for f in fields
-        )
-    )
-
-
-def _is_map(value: Any) -> bool:
-    return type(value) is dict
-
-
-def _anything(_value: Any) -> bool:
-    return True
-
-
-_NAME = _text(MAX_TEXT_CHARS)
-_LONG = _text(MAX_LONG_TEXT_CHARS, shortest=0)
-_REF = _text(MAX_ID_CHARS)  # a reference is looked up, so its alphabet need not be checked
-_COUNT = _integer(0, MAX_NUMBER)
-_AGE = _seconds(0.0, MAX_SECONDS)
+_NAME = text(MAX_TEXT_CHARS)
+_LONG = text(MAX_LONG_TEXT_CHARS, shortest=0)
+_REF = text(MAX_ID_CHARS)  # a reference is looked up, so its alphabet need not be checked
+_COUNT = integer(0, MAX_NUMBER)
+_AGE = seconds(0.0, MAX_SECONDS)
 _SAY_NAME = f"text of 1 to {MAX_TEXT_CHARS} characters"
 _SAY_LONG = f"text of at most {MAX_LONG_TEXT_CHARS} characters"
 _SAY_REF = f"an id of 1 to {MAX_ID_CHARS} characters"
@@ -162,14 +125,14 @@ def _age(key: str, required: bool = True) -> Field:
 
 
 def _new_id(key: str) -> Field:
-    return Field(key, _is_new_id, f"an id of 1 to {MAX_ID_CHARS} of A-Z a-z 0-9 _ . : -")
+    return Field(key, is_new_id, f"an id of 1 to {MAX_ID_CHARS} of A-Z a-z 0-9 _ . : -")
 
 
 # --- what a client may say ------------------------------------------------------------------
 
 _TASK = (  # a finished task; "no" counts from 1 within its session
     _ref("s"),
-    Field("no", _integer(1, MAX_NUMBER), "a whole number from 1"),
+    Field("no", integer(1, MAX_NUMBER), "a whole number from 1"),
     _name("name"),
     _age("age"),  # seconds since it started
     _age("took"),  # seconds it ran
@@ -188,32 +151,48 @@ _SESSION = (  # the whole present state of a session
 _ENDED = (_ref("s"), _name("reason"), _long("error"))
 _DONE = Field(
     "done",
-    _list_of(_map_of(*_TASK), MAX_BATCH_ITEMS),
+    list_of(map_of(*_TASK), MAX_BATCH_ITEMS),
     f"a list of at most {MAX_BATCH_ITEMS} finished tasks",
     required=False,
 )
 _STATE = (
     Field(
         "sessions",
-        _list_of(_map_of(*_SESSION), MAX_BATCH_ITEMS),
+        list_of(map_of(*_SESSION), MAX_BATCH_ITEMS),
         f"a list of at most {MAX_BATCH_ITEMS} session states",
     ),
     Field(
         "ended",
-        _list_of(_map_of(*_ENDED), MAX_BATCH_ITEMS),
+        list_of(map_of(*_ENDED), MAX_BATCH_ITEMS),
         f"a list of at most {MAX_BATCH_ITEMS} ended sessions",
     ),
     _DONE,
-    Field("last", _is_bool, "true or false"),
+    Field("last", is_bool, "true or false"),
 )
 _N = _count("n")
 _R = _count("r")
+_BY = Field(  # on whose behalf: a gateway's or a monitor's user, who may do less than itself
+    "by",
+    map_of(_name("name"), Field("role", ROLES.__contains__, "a role")),
+    "a map of a name and a role",
+    required=False,
+)
 _S = _ref("s")
 _APP = ("app",)
 _READ = ("viewer", "operator")
 _ACT = ("operator",)
+_OWN = ("app", "operator")  # an app's user may do it to the sessions that it made itself
 _REASON = _long("reason")
 _KEY = _name("key", required=False)
+_WAIT = Field("wait", seconds(0.0, MAX_WAIT), f"seconds from 0 to {MAX_WAIT:g}", required=False)
+
+
+def _request(
+    *fields: Field, roles: tuple[str, ...] = _ACT, by_roles: tuple[str, ...] | None = None
+) -> Kind:
+    """A kind that is answered under its own number."""
+    return Kind((_R, *fields, _BY), roles, by_roles)
+
 
 TO_BROKER: Final[Mapping[str, Kind]] = {
     "hello": Kind(
@@ -221,10 +200,10 @@ TO_BROKER: Final[Mapping[str, Kind]] = {
             _count("v"),
             Field("role", ROLES.__contains__, "'app', 'viewer' or 'operator'"),
             _new_id("instance"),
-            Field("secret", _is_secret, "16 to 64 bytes"),
+            Field("secret", is_secret, "16 to 64 bytes"),
             _name("host"),
             _count("pid"),
-            Field("interval", _seconds(0.01, 86400.0), "seconds from 0.01 to 86400"),
+            Field("interval", seconds(0.01, 86400.0), "seconds from 0.01 to 86400"),
             _N,
             *_STATE,
         )
@@ -240,34 +219,33 @@ TO_BROKER: Final[Mapping[str, Kind]] = {
     "failed": Kind((_N, _S, _long("error", required=True)), _APP),
     "heartbeat": Kind((_N,)),
     "bye": Kind((_N,)),
-    "list": Kind(
-        (
-            _R,
-            _name("app", False),
-            _name("user", False),
-            _name("status", False),
-            Field("stale", _is_bool, "true or false", required=False),
-            Field("limit", _integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
-            _count("after", False),  # the seq of the last row of the page before
-        ),
-        _READ,
+    "list": _request(
+        _name("app", False),
+        _name("user", False),
+        _name("status", False),
+        Field("stale", is_bool, "true or false", required=False),
+        Field("limit", integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
+        _count("after", False),  # the seq of the last row of the page before
+        roles=_READ,
     ),
-    "get": Kind((_R, _S), _READ),
-    "find": Kind((_R, _ref("prefix")), _READ),
-    "commands": Kind((_R,), _READ),
-    "command_state": Kind(
-        (_R, _ref("c"), _age("wait", False), _count("seen", False)),
-        _READ,
+    "get": _request(_S, roles=_READ, by_roles=ROLES),
+    "find": _request(_ref("prefix"), roles=_READ),
+    "commands": _request(roles=_READ),
+    "command_state": _request(_ref("c"), _WAIT, _count("seen", False), roles=_READ),
+    "tasks": _request(_S, roles=_READ),
+    "stats": _request(roles=_READ),
+    "create": _request(_name("app"), _name("user", False), by_roles=_OWN),
+    "delete": _request(_S, by_roles=_OWN),
+    "touch": _request(_S, by_roles=_OWN),
+    "set_status": _request(_S, _name("status"), _name("task", False), by_roles=_OWN),
+    "kill": _request(_S, _REASON, _KEY, _WAIT),
+    "kill_all": _request(_name("app"), _REASON, _KEY),
+    "cleanup": _request(_age("older")),
+    "audit": _request(
+        Field("limit", integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
+        _count("before", False),  # the number of the last row of the page before
     ),
-    "tasks": Kind((_R, _S), _READ),
-    "stats": Kind((_R,), _READ),
-    "create": Kind((_R, _name("app"), _name("user", False)), _ACT),
-    "delete": Kind((_R, _S), _ACT),
-    "touch": Kind((_R, _S), _ACT),
-    "set_status": Kind((_R, _S, _name("status"), _name("task", False)), _ACT),
-    "kill": Kind((_R, _S, _REASON, _KEY, _age("wait", False)), _ACT),
-    "kill_all": Kind((_R, _name("app"), _REASON, _KEY), _ACT),
-    "cleanup": Kind((_R, _age("older")), _ACT),
+    "backup": _request(_long("file", required=True)),
 }
 
 # --- what the broker may say ----------------------------------------------------------------
@@ -289,12 +267,12 @@ FROM_BROKER: Final[Mapping[str, Kind]] = {
         (
             _ref("c"),
             _name("command"),
-            Field("s", _list_of(_REF, MAX_TARGETS), f"at most {MAX_TARGETS} session ids"),
+            Field("s", list_of(_REF, MAX_TARGETS), f"at most {MAX_TARGETS} session ids"),
             _REASON,
         )
     ),
     "refused": Kind((_S, _long("reason", required=True))),
-    "reply": Kind((_R, Field("result", _anything, "anything", required=False))),
+    "reply": Kind((_R, Field("result", anything, "anything", required=False))),
     "error": Kind(
         (
             _count("r", required=False),
@@ -311,14 +289,14 @@ FEED: Final[Mapping[str, Kind]] = {
         (
             _ref("epoch"),
             _count("n"),  # number of this message; a beat repeats the newest number
-            Field("t", _seconds(0.0, float(MAX_NUMBER)), "seconds"),  # the broker's observed clock
-            Field("w", _seconds(0.0, float(MAX_NUMBER)), "seconds"),  # its wall clock
+            Field("t", seconds(0.0, float(MAX_NUMBER)), "seconds"),  # the broker's observed clock
+            Field("w", seconds(0.0, float(MAX_NUMBER)), "seconds"),  # its wall clock
             Field(
                 "changes",
-                _list_of(lambda value: type(value) is list and len(value) > 0, MAX_BATCH_ITEMS),
+                list_of(lambda value: type(value) is list and len(value) > 0, MAX_BATCH_ITEMS),
                 f"a list of at most {MAX_BATCH_ITEMS} changes",
             ),
-            Field("health", _is_map, "a map", required=False),
+            Field("health", is_map, "a map", required=False),
         )
     )
 }
@@ -344,6 +322,9 @@ def encode(message: Message) -> bytes:
     return payload
 
 
+_NO_EXTENSIONS: Final = "extension types are not used here"
+
+
 def _refuse_duplicates(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -351,8 +332,10 @@ def _refuse_duplicates(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return result
 
 
-def _refuse_extension(code: int, _data: bytes) -> Any:
-    raise ValueError(f"extension type {code} is not used here")
+def _refuse_extension(_code: int, _data: bytes) -> Any:
+    """For extensions without data; `max_ext_len` refuses the others, timestamps included, for
+    which this is not asked."""
+    raise ValueError(_NO_EXTENSIONS)
 
 
 def _unpack(payload: bytes | memoryview) -> Any:
@@ -364,16 +347,21 @@ def _unpack(payload: bytes | memoryview) -> Any:
             object_pairs_hook=_refuse_duplicates,
             ext_hook=_refuse_extension,
             strict_map_key=True,
-            max_ext_len=MAX_FRAME_BYTES,
+            max_ext_len=0,
         )
     # UnpackException covers truncated and extra data, StackError too deep nesting; ValueError is
     # what msgpack raises for broken formats, bounds and UTF-8 and what our own hooks raise.
     except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
-        raise WireError("malformed", f"not a msgpack message: {error}") from error
+        text = str(error) or type(error).__name__  # too deep nesting has no words of its own
+        if "max_ext_len" in text:
+            text = _NO_EXTENSIONS
+        raise WireError("malformed", f"not a msgpack message: {text}") from error
 
 
 def decode(payload: bytes | memoryview, kinds: Mapping[str, Kind]) -> Message:
     """The checked message in one frame; ``kinds`` is the table of what this side may receive.
+
+    It holds the fields of its kind and no others, so that nothing unchecked can be read later on.
 
     Raises:
         WireError: whatever is wrong with the bytes.
@@ -386,12 +374,25 @@ def decode(payload: bytes | memoryview, kinds: Mapping[str, Kind]) -> Message:
     name = message.get("k")
     kind = kinds.get(name) if type(name) is str else None
     if kind is None:
-        raise WireError("unknown_kind", f"unknown kind {str(name)[:40]!r}", request)
-    for field in kind.fields:
-        value = message.get(field.name)
+        # what is no text may be nested too deep to be shown
+        shown = repr(name[:40]) if type(name) is str else f"of type {type(name).__name__}"
+        raise WireError("unknown_kind", f"unknown kind {shown}", request)
+    # before the fields, which another version may have changed
+    version = message.get("v") if name == "hello" else PROTOCOL_VERSION
+    if version != PROTOCOL_VERSION and _COUNT(version):
+        text = (
+            f"this broker speaks protocol version {PROTOCOL_VERSION}, you speak {version};"
+            " upgrade the older of the two"
+        )
+        raise WireError("unsupported_version", text, request)
+    checked: Message = {"k": name}
+    for key, check, must_be, required in kind.fields:
+        value = message.get(key)
         if value is None:
-            if field.required:
-                raise WireError("bad_field", f"{name}: {field.name} is missing", request)
-        elif not field.check(value):
-            raise WireError("bad_field", f"{name}: {field.name} must be {field.must_be}", request)
-    return message
+            if required:
+                raise WireError("bad_field", f"{name}: {key} is missing", request)
+        elif check(value):
+            checked[key] = value
+        else:
+            raise WireError("bad_field", f"{name}: {key} must be {must_be}", request)
+    return checked

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
+import os
 import re
 import sys
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from broker import logs
+from broker.gateway.access import DEFAULT_BURST, DEFAULT_RATE, Rates
+from broker.gateway.app import Admission
+from broker.gateway.exposure import objection
 from broker.gateway.guard import LOOPBACK_HOSTS, host_of
-from broker.gateway.serving import CannotListen, bind, is_loopback_address, serve
+from broker.gateway.rates import Buckets
+from broker.gateway.serving import CannotListen, bind, serve
+from broker.gateway.tls import PASSWORD_VARIABLE, BadCertificate, Tls
+from broker.gateway.token_file import TokenFile
+from broker.gateway.tokens import BadTokens
+from broker.options import Amount
 from sessionclient import AsyncOperator
-from sessionclient.address import DEFAULT_URL, check_url
+from sessionclient.address import DEFAULT_URL, check_url, is_loopback
 from sessionclient.errors import Misuse
 
 DEFAULT_HTTP: Final = "127.0.0.1:8000"
@@ -23,6 +32,11 @@ DEFAULT_TIMEOUT: Final = 10.0  # seconds
 EXIT_BAD_SETTING: Final = 2
 
 _HTTP_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})")
+
+
+_ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+
+log = logging.getLogger("panelbus.gateway")
 
 
 def _check_http(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, int]:
@@ -39,13 +53,6 @@ def _check_server(_context: click.Context, _option: click.Parameter, value: str)
         raise click.BadParameter(str(error)) from error
 
 
-def _check_timeout(_context: click.Context, _option: click.Parameter, value: float) -> float:
-    # click's range lets NaN through: every comparison with it is false
-    if math.isnan(value):
-        raise click.BadParameter("nan is not a number of seconds")
-    return value
-
-
 def _check_hosts(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -55,6 +62,21 @@ def _check_hosts(
                 f"{value!r} is not a host name; give it without port, IPv6 in brackets"
             )
     return values
+
+
+def _check_origins(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    for value in values:
+        if _ORIGIN.fullmatch(value) is None:
+            raise click.BadParameter(
+                f"{value!r} is not an origin; give each as a browser writes it, such as"
+                " https://apps.example.com: lower case, no path, no port if it is the usual one"
+            )
+    return values
+
+
+_PEM: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -79,11 +101,10 @@ def _check_hosts(
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(0.1, 3600),
+    type=Amount(0.1, 3600),
     default=DEFAULT_TIMEOUT,
     envvar="PANELBUS_TIMEOUT",
     show_envvar=True,
-    callback=_check_timeout,
     help="How long a request waits for the broker, in seconds.",
 )
 @click.option(
@@ -98,11 +119,73 @@ def _check_hosts(
     " (in the variable: separated by blanks).",
 )
 @click.option(
+    "--tokens",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="PANELBUS_TOKENS",
+    show_envvar=True,
+    help="Ask for a token of this file with each request; `panelbus token create` makes it.",
+)
+@click.option(
+    "--tls-cert",
+    metavar="FILE",
+    type=_PEM,
+    envvar="PANELBUS_TLS_CERT",
+    show_envvar=True,
+    help="Serve HTTPS with this certificate and its chain, in PEM.",
+)
+@click.option(
+    "--tls-key",
+    metavar="FILE",
+    type=_PEM,
+    envvar="PANELBUS_TLS_KEY",
+    show_envvar=True,
+    help=f"The certificate's key, in PEM; its password, if any, in {PASSWORD_VARIABLE}.",
+)
+@click.option(
+    "--behind-proxy",
+    is_flag=True,
+    envvar="PANELBUS_BEHIND_PROXY",
+    show_envvar=True,
+    help="A proxy in front of it speaks TLS: listen beyond loopback without, with --tokens.",
+)
+@click.option(
+    "--rate",
+    metavar="N",
+    type=Amount(0.1, 1_000_000),
+    default=DEFAULT_RATE,
+    envvar="PANELBUS_RATE",
+    show_envvar=True,
+    help="Requests a second that each token, or each address without one, may make.",
+)
+@click.option(
+    "--burst",
+    metavar="N",
+    type=Amount(1, 1_000_000),
+    default=DEFAULT_BURST,
+    envvar="PANELBUS_BURST",
+    show_envvar=True,
+    help="How many of them at once.",
+)
+@click.option(
+    "--allow-origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    # not PANELBUS_ALLOW_ORIGIN, which is the monitor's and has no scheme
+    envvar="PANELBUS_CORS_ORIGIN",
+    show_envvar=True,
+    callback=_check_origins,
+    help="Let pages of this origin, such as https://apps.example.com, ask from their browsers"
+    " (CORS); may be repeated (in the variable: separated by blanks).",
+)
+@click.option(
     "--insecure",
     is_flag=True,
     envvar="PANELBUS_INSECURE",
     show_envvar=True,
-    help="Listen beyond loopback without a login: whoever reaches the port can end sessions.",
+    help="Listen beyond loopback also without tokens or TLS: whoever reaches the port, or reads"
+    " along, can end sessions.",
 )
 @click.option(
     "--log-level",
@@ -127,28 +210,60 @@ def _check_hosts(
     hidden=True,
     help="Stop when this process is no longer the parent.",
 )
-def command(
-    server: str,
-    http: tuple[str, int],
-    timeout: float,
-    hosts: tuple[str, ...],
-    insecure: bool,
-    log_level: str,
-    log_format: str,
-    parent_pid: int | None,
-) -> None:
+def command(**options: Any) -> None:
     """REST, metrics and API pages in front of a Panelbus broker."""
-    _set_up_logging(log_level.lower(), log_format)
-    with bind(*http, beyond_loopback=insecure) as sock:
-        on_loopback = is_loopback_address(str(sock.getsockname()[0]))
-        allowed = LOOPBACK_HOSTS | set(hosts) if on_loopback or hosts else None
+    _set_up_logging(options["log_level"].lower(), options["log_format"])
+    tls = _tls(options)
+    tokens = None if options["tokens"] is None else TokenFile(options["tokens"])
+    host, port = options["http"]
+    refusal = objection(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        tokens=None if tokens is None else str(options["tokens"]),
+        tls=tls is not None,
+        behind_proxy=options["behind_proxy"],
+        insecure=options["insecure"],
+    )
+    with bind(host, port, only_loopback=refusal) as sock:
+        on_loopback = is_loopback(str(sock.getsockname()[0]))
+        if tokens is None and not on_loopback:
+            log.warning("%s:%d is open to everybody who can reach it", host, port)
+        admission = Admission(
+            allowed_hosts=_allowed_hosts(options["hosts"], on_loopback),
+            tokens=tokens,
+            rates=Rates(requests=Buckets(options["rate"], options["burst"])),
+            origins=options["origins"],
+            https=tls is not None,
+        )
 
         async def run() -> None:
             # made here, because an operator belongs to the loop that is running then
-            operator = AsyncOperator(server, timeout=timeout)
-            await serve(operator, sock, allowed_hosts=allowed, parent_pid=parent_pid)
+            operator = AsyncOperator(options["server"], timeout=options["timeout"])
+            await serve(
+                operator, sock, admission=admission, tls=tls, parent_pid=options["parent_pid"]
+            )
 
         asyncio.run(run())
+
+
+def _tls(options: dict[str, Any]) -> Tls | None:
+    """The certificate, tried out; None when there is none.
+
+    Raises:
+        click.UsageError: only one of the two files is given.
+        BadCertificate: they can't be used.
+    """
+    certificate, key = options["tls_cert"], options["tls_key"]
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("give both --tls-cert and --tls-key")
+    tls = Tls(certificate, key, os.environ.get(PASSWORD_VARIABLE))
+    tls.check()
+    return tls
+
+
+def _allowed_hosts(hosts: tuple[str, ...], on_loopback: bool) -> frozenset[str] | None:
+    return LOOPBACK_HOSTS | set(hosts) if on_loopback or hosts else None
 
 
 def _set_up_logging(level: str, form: str) -> None:
@@ -164,7 +279,7 @@ def main() -> int:
         result = command.main(prog_name="python -m broker.gateway", standalone_mode=False)
     except click.ClickException as error:
         return _refuse(error.format_message())
-    except (CannotListen, Misuse) as error:
+    except (BadCertificate, BadTokens, CannotListen, Misuse) as error:
         return _refuse(str(error))
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -172,8 +287,9 @@ def main() -> int:
 
 
 def _refuse(why: str) -> int:
-    line = " ".join(why.split())
-    print(f"gateway: {line}", file=sys.stderr)
+    # commands to copy stand on lines of their own, indented; all else is one line
+    first, *commands = why.split("\n  ")
+    print("\n  ".join([f"gateway: {' '.join(first.split())}", *commands]), file=sys.stderr)
     return EXIT_BAD_SETTING
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from starlette.convertors import PathConvertor, register_url_convertor
 
+from broker.gateway.access import Needs, identity_of
 from broker.gateway.models import (
     COMMAND_ID,
     MAX_ID,
@@ -15,17 +18,26 @@ from broker.gateway.models import (
     KillRequest,
     KillResponse,
 )
-from broker.gateway.operator_like import OperatorLike, OperatorLink, Row
-from broker.gateway.problems import documented
+from broker.gateway.operator_like import OperatorLike, Row
+from broker.gateway.problems import documented_with_token
 from broker.gateway.sessions import SessionId
 from sessionclient.errors import LinkDown, Refused
 from sessionclient.wire import MAX_NUMBER, MAX_TEXT_CHARS
 
 router = APIRouter(tags=["kill"])
 
+
+class _AnyText(PathConvertor):
+    """What an app may be called: with slashes, and with line breaks, which a path leaves out."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any_text", _AnyText())
+
 FINAL_STAGES: Final = frozenset({"completed", "failed"})
 
-IdempotencyKey = Annotated[
+_KeyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
@@ -33,10 +45,27 @@ IdempotencyKey = Annotated[
         max_length=MAX_TEXT_CHARS,
         pattern=r"^[\x21-\x7e]+$",
         description="Any text of visible ASCII without blanks. The same request may be repeated"
-        " under it: the first answer comes again, and nothing is done twice.",
+        " under it: the first answer comes again, and nothing is done twice. Another token's keys"
+        " are other keys.",
         examples=["4f1d2c7e-night-shift"],
     ),
 ]
+
+
+def _key(request: Request, key: _KeyHeader = None) -> str | None:
+    """The key as the broker gets it, whose keys are everybody's.
+
+    It must not tell one token the answer to another one's request, so the token's name goes into
+    it: after it was replaced by a new token of that name, repeats are still repeats. Without
+    tokens there is nobody to tell apart.
+    """
+    who = identity_of(request)
+    if key is None or not who.has_token:
+        return key
+    return hashlib.sha256(f"{who.name}\n{key}".encode()).hexdigest()
+
+
+IdempotencyKey = Annotated[str | None, Depends(_key)]
 Wait = Annotated[
     float,
     Query(
@@ -52,11 +81,11 @@ Wait = Annotated[
     "/sessions/{session_id}/kill",
     status_code=202,
     response_model=KillResponse,
-    responses=documented(400, 403, 404, 409, 413, 415, 422, 429, 503),
+    responses=documented_with_token(400, 404, 409, 413, 415, 422, 503),
 )
 async def request_kill(
     session_id: SessionId,
-    operator: OperatorLink,
+    operator: Annotated[OperatorLike, Depends(Needs("kill"))],
     body: KillRequest | None = None,
     wait: Wait = 0,
     key: IdempotencyKey = None,
@@ -83,17 +112,16 @@ async def _stage_after(operator: OperatorLike, command_id: str, wait: float, sta
 
 
 @router.post(
-    # a path, because an app's name may hold a slash
-    "/apps/{app_name:path}/kill-all",
+    "/apps/{app_name:any_text}/kill-all",
     status_code=202,
     response_model=KillAllResponse,
-    responses=documented(400, 403, 413, 415, 422, 429, 503),
+    responses=documented_with_token(400, 413, 415, 422, 503),
 )
 async def request_kill_by_app(
     app_name: Annotated[
         str, Path(min_length=1, max_length=MAX_TEXT_CHARS, description="The app's name.")
     ],
-    operator: OperatorLink,
+    operator: Annotated[OperatorLike, Depends(Needs("kill_all"))],
     body: KillRequest | None = None,
     key: IdempotencyKey = None,
 ) -> KillAllResponse:
@@ -105,13 +133,13 @@ async def request_kill_by_app(
 @router.get(
     "/commands/{command_id}",
     response_model=Command,
-    responses=documented(403, 404, 422, 503),
+    responses=documented_with_token(404, 422, 503),
 )
 async def get_command(
     command_id: Annotated[
         str, Path(max_length=MAX_ID, examples=[COMMAND_ID], description="Of a kill's answer.")
     ],
-    operator: OperatorLink,
+    operator: Annotated[OperatorLike, Depends(Needs("command_state"))],
     wait: Wait = 0,
     seen: Annotated[
         int | None,

@@ -7,12 +7,12 @@ with 421 (this server does not speak for that name), a foreign Origin with 403. 
 looked at: the monitor is a page on another port of the same host.
 
 Without a list of names (beyond loopback, where the gateway can't know what it is called) the page's
-host must be the one asked for. There is no CORS: nothing is allowed to other origins.
+host must be the one asked for. Nothing is allowed to other origins but those named one by one
+(`--allow-origin`), for which Starlette's middleware speaks CORS behind this one.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection
 from typing import Final
@@ -21,7 +21,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.gateway.problems import SECURITY_HEADERS, problem
+from sessionclient.address import is_loopback
 
+# a year; ports don't count here, so never for localhost: it would take other servers' http away
+HSTS: Final = "max-age=31536000"
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 # host[:port], the host a name, an IPv4 address or an IPv6 address in brackets
@@ -34,16 +37,6 @@ def host_of(authority: str) -> str | None:
     return match.group(1).rstrip(".") if match else None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host, IPv6 in brackets, is this machine by its address or as ``localhost``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 class Guard:
     """Pure ASGI middleware: refuses foreign hosts and origins, adds `SECURITY_HEADERS`.
 
@@ -51,10 +44,20 @@ class Guard:
         app: What it guards.
         allowed_hosts: Names without port that this server answers to, beside loopback addresses;
             IPv6 in brackets. None: any name, and pages only of the very host asked for.
+        origins: Further origins whose pages may ask, as browsers write them.
+        https: Whether it is served by TLS, and browsers are to keep to that.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Collection[str] | None,
+        origins: Collection[str] = (),
+        https: bool = False,
+    ) -> None:
         self._app = app
+        self._origins = frozenset(origins)
+        self._https = https
         self._allowed = (
             None
             if allowed_hosts is None
@@ -66,17 +69,21 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        # latin-1 takes any byte; what is not a host's character is refused by the pattern
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        host = host_of(hosts[0]) if len(hosts) == 1 else None
+        strict = self._https and host is not None and host != "localhost" and not is_loopback(host)
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                if strict:
+                    headers["Strict-Transport-Security"] = HSTS
             await send(message)
 
-        # latin-1 takes any byte; what is not a host's character is refused by the pattern
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
-        host = host_of(hosts[0]) if len(hosts) == 1 else None
         if host is None or not self._serves(host):
             refusal = problem(
                 scope,
@@ -92,16 +99,19 @@ class Guard:
                 403,
                 "foreign_origin",
                 "pages of another origin may not use this gateway; ask it from its own host, or"
-                " without an Origin header",
+                " without an Origin header, or start it with --allow-origin ORIGIN",
             )
             await refusal(scope, receive, send_guarded)
         else:
             await self._app(scope, receive, send_guarded)
 
     def _serves(self, host: str) -> bool:
-        return self._allowed is None or host in self._allowed or _is_loopback_address(host)
+        # an address can't be rebound to another one, so any of loopback's is as good as the first
+        return self._allowed is None or host in self._allowed or is_loopback(host)
 
     def _trusts(self, origin: str, host: str) -> bool:
+        if origin in self._origins:
+            return True
         scheme, separator, authority = origin.partition("://")
         if not separator or scheme.lower() not in ("http", "https"):
             return False  # "null" (a sandboxed page, a file) and browser extensions
@@ -109,8 +119,3 @@ class Guard:
         if page is None:
             return False
         return page == host if self._allowed is None else self._serves(page)
-
-
-def _is_loopback_address(host: str) -> bool:
-    # an address can't be rebound to another one, so any of loopback's is as good as the first
-    return host != "localhost" and is_loopback(host)

@@ -216,6 +216,21 @@ class Command(BaseModel):
     failures: list[Failure] = Field([], description="At most 1000.")
 
 
+_AUDIT_EXAMPLE: Final[dict[str, Any]] = {
+    "number": 17,
+    "at": _LATER,
+    "actor": "token night-shift (operator) through gateway",
+    "action": "kill",
+    "outcome": "requested",
+    "app_name": None,
+    "targets": [SESSION_ID],
+    "total": 1,
+    "reason": "maintenance at noon",
+    "command_id": COMMAND_ID,
+    "detail": None,
+}
+
+
 class Health(BaseModel):
     """How the broker is."""
 
@@ -230,12 +245,49 @@ class Ready(BaseModel):
     """The broker answers."""
 
     model_config = _example(
-        status="ready", health={"status": "ok", "cause": None, "message": None}, version="1.0.0"
+        status="ready",
+        health={"status": "ok", "cause": None, "message": None},
+        version="1.0.0",
+        tokens="ok",
     )
 
     status: Literal["ready"] = "ready"
     health: Health
     version: str | None = Field(None, description="The broker's version.")
+    tokens: Literal["ok", "outdated"] | None = Field(
+        None,
+        description="`outdated`: the file of tokens can't be used now, so the list from before"
+        " counts; the gateway's log says why. Null: no token is asked for.",
+    )
+
+
+class AuditRow(BaseModel):
+    """Who did what, and what became of it."""
+
+    model_config = _example(**_AUDIT_EXAMPLE)
+
+    number: int = Field(description="Counts all rows; higher is later.")
+    at: AwareDatetime
+    actor: str = Field(description="Who: a token of this gateway shows as `token NAME`.")
+    action: str = Field(description="Such as `kill`, `kill_all`, `cleanup` or `delete`.")
+    outcome: str = Field(description="Such as `requested`, `completed`, `failed` or `refused`.")
+    app_name: str | None = None
+    targets: list[str] = Field([], description="The sessions it was for; at most 100 are named.")
+    total: int = Field(0, description="How many sessions it was for.")
+    reason: str | None = None
+    command_id: str | None = None
+    detail: str | None = None
+
+
+class Audit(BaseModel):
+    """Rows of the audit, newest first."""
+
+    model_config = _example(rows=[_AUDIT_EXAMPLE], next_before=None)
+
+    rows: list[AuditRow]
+    next_before: int | None = Field(
+        None, description="Give it as `before` for the next page; null: this was the last."
+    )
 
 
 # --- when it goes wrong ---------------------------------------------------------------------

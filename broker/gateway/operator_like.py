@@ -7,9 +7,7 @@ the type checker compares the real one with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, cast
-
-from fastapi import Depends, Request
+from typing import Any, Protocol
 
 Row = dict[str, Any]
 
@@ -27,12 +25,24 @@ class PageLike(Protocol):
     def next_cursor(self) -> str | None: ...
 
 
+class AuditPageLike(Protocol):
+    """One page of the audit, as `sessionclient.AuditPage`."""
+
+    @property
+    def rows(self) -> Sequence[Row]: ...
+
+    @property
+    def next_before(self) -> int | None: ...
+
+
 class OperatorLike(Protocol):
     """The operator's verbs, awaited.
 
     Every one of them may raise `LinkDown` (the broker is not reached, or no answer in time),
     `Refused` (the broker said no) and `Misuse` (a wrong argument). `wait` is in seconds.
     """
+
+    def acting_for(self, name: str, role: str) -> OperatorLike: ...
 
     async def create_session(self, app_name: str, user_id: str | None = None) -> str: ...
 
@@ -78,14 +88,8 @@ class OperatorLike(Protocol):
 
     async def cleanup_stale_sessions(self, older_than_minutes: float = 10) -> int: ...
 
+    async def get_audit(self, limit: int = 100, before: int | None = None) -> AuditPageLike: ...
+
     async def stats(self) -> Row: ...
 
     async def aclose(self) -> None: ...
-
-
-async def _operator_of(request: Request) -> OperatorLike:
-    return cast(OperatorLike, request.app.state.operator)
-
-
-OperatorLink = Annotated[OperatorLike, Depends(_operator_of)]
-"""A route's parameter: the operator that `create_app` was given."""

@@ -20,7 +20,9 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from broker.gateway.models import Problem
+from broker.gateway.tokens import redacted
 from sessionclient.errors import (
+    KeyReused,
     LinkDown,
     Misuse,
     PanelbusError,
@@ -86,7 +88,7 @@ def problem(
         "title": _title(status),
         "status": status,
         "detail": detail,
-        "instance": quote(str(scope.get("path", "")), errors="replace"),
+        "instance": quote(redacted(str(scope.get("path", ""))), errors="replace"),
         "code": code,
     }
     if errors is not None:
@@ -94,7 +96,7 @@ def problem(
     # `guard` adds these to every answer but that of a bug, which is made outside of it
     more = {**SECURITY_HEADERS, **(headers or {})}
     if status in (429, 503):
-        more["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        more.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     # ASCII only: what a client sent us may hold code points that UTF-8 can't carry
     content = json.dumps(body, ensure_ascii=True, allow_nan=False)
     return Response(content, status_code=status, headers=more, media_type=PROBLEM_TYPE)
@@ -111,6 +113,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def documented_with_token(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for a route that wants a token: nobody known, not allowed, too often."""
+    return documented(401, 403, 429, *statuses)
+
+
 # --- from exceptions ------------------------------------------------------------------------
 
 
@@ -120,6 +127,10 @@ def of_link_error(scope: Scope, error: PanelbusError) -> Response:
         return problem(scope, 503, "timeout", f"{error}.{_unknown_outcome(scope)}")
     if isinstance(error, LinkDown):
         return problem(scope, 503, "link_down", f"{error}.{_unknown_outcome(scope)}")
+    if isinstance(error, KeyReused):
+        # the broker's own words name the key as `commands` made it
+        detail = "this Idempotency-Key was used before for a different request; use a new key"
+        return problem(scope, 422, error.code, detail)
     if isinstance(error, Refused):
         return problem(scope, _STATUS_OF_CODE.get(error.code, 502), error.code, str(error))
     if isinstance(error, Misuse):
@@ -150,11 +161,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     status, method, path = error.status_code, request.method, request.url.path
     detail, headers = str(error.detail), dict(error.headers or {})
     if status == 404:
-        detail = f"there is no {path} here; /docs lists what there is"
+        detail = f"there is no {redacted(path)} here; /docs lists what there is"
     elif status == 405:
         allowed = _allowed(request)
         headers["Allow"] = allowed
-        detail = f"{method} can't be used on {path}; use {allowed}"
+        detail = f"{method} can't be used on {redacted(path)}; use {allowed}"
     elif status == 400:
         detail = "the body is not JSON; send JSON in UTF-8"
     code = _CODE_OF_STATUS.get(status, "http_error")

@@ -10,26 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Collection
+from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from broker.gateway.app import create_app
+from broker.gateway.app import Admission, create_app
+from broker.gateway.connection import MAX_CONNECTIONS, MAX_HEAD_BYTES, Bounds, Connection, Rarely
 from broker.gateway.operator_like import OperatorLike
+from broker.gateway.tls import Tls
+from broker.open_files import raise_limit
+from sessionclient.address import is_loopback
 
 GRACE_SECONDS: Final = 0.5
 LAST_CALL_SECONDS: Final = 1  # from the start of stopping to cancelling what remains
 CLOSE_SECONDS: Final = 0.5
 PARENT_CHECK_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
+OTHER_FILES: Final = 100  # the gateway's own, beside its connections
 
 log = logging.getLogger("panelbus.gateway")
 
@@ -38,13 +44,13 @@ class CannotListen(Exception):
     """The address can't be listened on; the message says why and what to do."""
 
 
-def bind(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
+def bind(host: str, port: int, *, only_loopback: str | None) -> socket.socket:
     """A listening TCP socket; port 0 takes any free one.
 
     Args:
         host: A name or an address, IPv6 without brackets.
         port: 0 to 65535.
-        beyond_loopback: Whether other machines may be served.
+        only_loopback: Why other machines may not be served; None: they may.
 
     Raises:
         CannotListen: unknown host, taken port, no right to it, or not on loopback.
@@ -54,11 +60,8 @@ def bind(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise CannotListen(f"unknown host {host!r}: {error}") from error
     family, kind, protocol, _, address = found[0]
-    if not beyond_loopback and not is_loopback_address(str(address[0])):
-        raise CannotListen(
-            f"{host} is not a loopback address, so anybody who reaches it could end sessions:"
-            " listen on 127.0.0.1, or give --insecure if the network is trusted"
-        )
+    if only_loopback is not None and not is_loopback(str(address[0])):
+        raise CannotListen(f"{host} is not a loopback address, so {only_loopback}")
     sock = socket.socket(family, kind, protocol)
     try:
         if sys.platform == "win32":
@@ -77,18 +80,10 @@ def bind(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
     return sock
 
 
-def is_loopback_address(address: str) -> bool:
-    """Whether an IP address, as a socket has it, is this machine's own."""
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
-
-
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, scheme: str = "http") -> str:
     """Where a listening socket is reached by HTTP."""
     host, port = sock.getsockname()[:2]
-    return f"http://{_shown(host)}:{port}"
+    return f"{scheme}://{_shown(host)}:{port}"
 
 
 def _shown(host: str) -> str:
@@ -110,7 +105,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for sock in sockets or ():
-            log.info("gateway listening on %s", url_of(sock))
+            scheme = "https" if self.config.is_ssl else "http"
+            log.info("gateway listening on %s", url_of(sock, scheme))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         closing = asyncio.create_task(self._close_link_soon())
@@ -124,11 +120,38 @@ class _Server(uvicorn.Server):
         await self._operator.aclose()
 
 
+def server_config(app: ASGIApp, bounds: Bounds, tls: Tls | None = None) -> uvicorn.Config:
+    """How uvicorn serves an app within these bounds, with a certificate or by plain HTTP."""
+    # one parser everywhere, whatever else is installed
+    protocol: Any = partial(Connection, bounds=bounds)
+    config = uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=protocol,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whoever asks would say so himself
+        timeout_graceful_shutdown=LAST_CALL_SECONDS,
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
+        ssl_keyfile_password=None if tls is None else tls.password,
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return config
+
+
 async def serve(
     operator: OperatorLike,
     sock: socket.socket,
     *,
-    allowed_hosts: Collection[str] | None,
+    admission: Admission,
+    tls: Tls | None = None,
     parent_pid: int | None = None,
 ) -> None:
     """Serve the gateway on a listening socket until SIGINT, SIGTERM or the parent's end.
@@ -136,20 +159,13 @@ async def serve(
     Args:
         operator: The link to the broker; closed at the end.
         sock: From `bind`.
-        allowed_hosts: As of `create_app`.
+        admission: As of `create_app`.
+        tls: The certificate to serve with; None: plain HTTP.
         parent_pid: Stop when this process is no longer our parent.
     """
-    config = uvicorn.Config(
-        create_app(operator, allowed_hosts=allowed_hosts),
-        http="h11",  # one parser everywhere, whatever else is installed
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here depends on who asks, so nobody may say so for others
-        timeout_graceful_shutdown=LAST_CALL_SECONDS,
-    )
+    app = create_app(operator, admission)
+    config = server_config(app, Bounds(connections=_connections_allowed()), tls)
+    logging.getLogger("uvicorn.error").addFilter(Rarely())
     server = _Server(config, operator)
     # uvicorn raises the signal again when it has stopped: our handler makes that harmless
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -164,6 +180,12 @@ async def serve(
             watcher.cancel()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(operator.aclose(), CLOSE_SECONDS)
+
+
+def _connections_allowed() -> int:
+    """As many as wanted, or as there are files for: without one left nobody could connect."""
+    files = raise_limit(MAX_CONNECTIONS + OTHER_FILES)
+    return MAX_CONNECTIONS if files is None else max(1, min(MAX_CONNECTIONS, files - OTHER_FILES))
 
 
 async def _stop_with_parent(server: _Server, parent_pid: int) -> None:

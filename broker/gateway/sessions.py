@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from broker.gateway.access import Needs
 from broker.gateway.models import (
     MAX_ID,
     SESSION_ID,
@@ -23,8 +24,8 @@ from broker.gateway.models import (
     SessionStatus,
     StatusResponse,
 )
-from broker.gateway.operator_like import OperatorLink, Row
-from broker.gateway.problems import documented
+from broker.gateway.operator_like import OperatorLike, Row
+from broker.gateway.problems import documented_with_token
 from sessionclient.wire import MAX_PAGE_ROWS, MAX_SECONDS, MAX_TEXT_CHARS
 
 router = APIRouter(tags=["sessions"])
@@ -43,9 +44,11 @@ _NameFilter = Query(min_length=1, max_length=MAX_TEXT_CHARS)
     "/sessions",
     status_code=201,
     response_model=SessionCreated,
-    responses=documented(400, 403, 413, 415, 422, 429, 503),
+    responses=documented_with_token(400, 413, 415, 422, 503),
 )
-async def create_session(body: SessionCreate, operator: OperatorLink) -> SessionCreated:
+async def create_session(
+    body: SessionCreate, operator: Annotated[OperatorLike, Depends(Needs("create"))]
+) -> SessionCreated:
     """Register a session that lives on REST: send heartbeats, and DELETE it at its end."""
     session_id = await operator.create_session(body.app_name, body.user_id)
     return SessionCreated(session_id=session_id)
@@ -55,10 +58,10 @@ async def create_session(body: SessionCreate, operator: OperatorLink) -> Session
     # before /sessions/{session_id}, which would take "stale" for an id
     "/sessions/stale",
     response_model=CleanupResponse,
-    responses=documented(403, 422, 503),
+    responses=documented_with_token(422, 503),
 )
 async def cleanup_stale_sessions(
-    operator: OperatorLink,
+    operator: Annotated[OperatorLike, Depends(Needs("cleanup"))],
     older_than_minutes: Annotated[
         float,
         Query(ge=0, le=MAX_SECONDS / 60, allow_inf_nan=False, description="Minutes of silence."),
@@ -72,9 +75,11 @@ async def cleanup_stale_sessions(
 @router.delete(
     "/sessions/{session_id}",
     response_model=StatusResponse,
-    responses=documented(403, 404, 409, 422, 503),
+    responses=documented_with_token(404, 409, 422, 503),
 )
-async def delete_session(session_id: SessionId, operator: OperatorLink) -> StatusResponse:
+async def delete_session(
+    session_id: SessionId, operator: Annotated[OperatorLike, Depends(Needs("delete"))]
+) -> StatusResponse:
     """End a session that lives on REST."""
     await operator.delete_session(session_id)
     return StatusResponse(status="deleted")
@@ -83,9 +88,11 @@ async def delete_session(session_id: SessionId, operator: OperatorLink) -> Statu
 @router.post(
     "/sessions/{session_id}/heartbeat",
     response_model=HeartbeatResponse,
-    responses=documented(403, 404, 409, 413, 422, 503),
+    responses=documented_with_token(404, 409, 413, 422, 503),
 )
-async def update_heartbeat(session_id: SessionId, operator: OperatorLink) -> HeartbeatResponse:
+async def update_heartbeat(
+    session_id: SessionId, operator: Annotated[OperatorLike, Depends(Needs("touch"))]
+) -> HeartbeatResponse:
     """Say that the session lives, and learn whether it is to end."""
     return HeartbeatResponse(kill_requested=await operator.update_heartbeat(session_id))
 
@@ -93,10 +100,12 @@ async def update_heartbeat(session_id: SessionId, operator: OperatorLink) -> Hea
 @router.put(
     "/sessions/{session_id}/status",
     response_model=StatusResponse,
-    responses=documented(400, 403, 404, 409, 413, 415, 422, 503),
+    responses=documented_with_token(400, 404, 409, 413, 415, 422, 503),
 )
 async def update_status(
-    session_id: SessionId, body: SessionStatus, operator: OperatorLink
+    session_id: SessionId,
+    body: SessionStatus,
+    operator: Annotated[OperatorLike, Depends(Needs("set_status"))],
 ) -> StatusResponse:
     """Say what the session is doing."""
     await operator.update_status(session_id, body.status, body.current_task)
@@ -106,10 +115,10 @@ async def update_status(
 @router.get(
     "/sessions",
     response_model=SessionList,
-    responses=documented(403, 422, 503),
+    responses=documented_with_token(422, 503),
 )
 async def list_sessions(
-    operator: OperatorLink,
+    operator: Annotated[OperatorLike, Depends(Needs("list"))],
     app_name: Annotated[str | None, _NameFilter] = None,
     user_id: Annotated[str | None, _NameFilter] = None,
     status: Annotated[str | None, _NameFilter] = None,
@@ -151,8 +160,10 @@ async def _session_list(rows: Sequence[Row], total: int, next_cursor: str | None
 @router.get(
     "/sessions/{session_id}",
     response_model=Session,
-    responses=documented(403, 404, 422, 503),
+    responses=documented_with_token(404, 422, 503),
 )
-async def get_session(session_id: SessionId, operator: OperatorLink) -> Row:
+async def get_session(
+    session_id: SessionId, operator: Annotated[OperatorLike, Depends(Needs("get"))]
+) -> Row:
     """One live session."""
     return await operator.get_session(session_id)

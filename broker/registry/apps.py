@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Callable
 from sys import intern
 from typing import Any, Final
 
-from broker.registry import commands
-from broker.registry.model import Now, Peer, Process, Route, Session
+from broker.registry import access, commands, waiting
+from broker.registry.model import Greeting, Now, Peer, Process, Route, Session
 from broker.registry.state import State
-from broker.store import TaskRow
+from broker.store import TaskRow, Tombstone
 from sessionclient.wire import PROTOCOL_VERSION
 
 Handler = Callable[[State, Process, dict[str, Any], Now], None]
@@ -26,30 +27,83 @@ RESTATED_WITHIN: Final = 1.0  # seconds two statements of one task's start may d
 # --- greeting ----------------------------------------------------------------------------------
 
 
-def hello(state: State, route: Route, message: dict[str, Any], now: Now) -> None:
+def hello(
+    state: State, route: Route, message: dict[str, Any], now: Now, user_id: str | None
+) -> None:
     """A connection presents itself; from an app also the whole state of its sessions."""
-    if message["v"] != PROTOCOL_VERSION:
-        text = (
-            f"this broker speaks protocol version {PROTOCOL_VERSION}, you speak"
-            f" {message['v']}; upgrade the older of the two"
-        )
-        state.refuse(route, None, "unsupported_version", text)
-        return
     if route not in state.peers and len(state.peers) >= state.settings.max_peers:
         state.refuse(route, None, "too_many", f"{len(state.peers)} peers are connected already")
         return
-    name = f"{message['role']} {message['instance']} on {message['host']} pid {message['pid']}"
+    if _is_another(state.peers.get(route), message):
+        state.stats.rejected["second_identity"] += 1
+        text = "this connection speaks for another instance or role already; open one of its own"
+        state.refuse(route, None, "forbidden", text)
+        return
+    why = access.objection(state.access, user_id, message["role"])
+    if why is not None:
+        drop_route(state, route)
+        _not_welcome(state, route, message, user_id, why, now)
+        return
+    peer = _peer(state, route, message, user_id)
     if message["role"] == "app":
-        process = _recognise(state, route, message, now)
+        process = _recognise(state, route, message, now, peer.key)
         if process is None:
             return
-        _take_route(state, process, Peer(route, "app", name, state.observed, process))
-        process.number, process.asked_hello = message["n"], False
-        process.greeting = []
+        peer.process = process
+        _take_route(state, process, peer)
+        process.number, process.asked_hello = message["n"], None
+        process.greeting = Greeting(message["n"])
         _greeting_part(state, process, message, now)
     else:
-        state.peers[route] = Peer(route, message["role"], name, state.observed)
+        state.peers[route] = peer
         welcome(state, route, message["n"])
+
+
+def _peer(state: State, route: Route, message: dict[str, Any], user_id: str | None) -> Peer:
+    name = f"{message['role']} {message['instance']} on {message['host']} pid {message['pid']}"
+    peer = Peer(route, message["role"], name, state.observed, user_id=user_id)
+    if state.access is not None and user_id is not None:
+        peer.key = state.access[user_id].name
+        peer.name = f"key {peer.key} on {message['host']} pid {message['pid']}"
+    return peer
+
+
+def _not_welcome(
+    state: State,
+    route: Route,
+    message: dict[str, Any],
+    user_id: str | None,
+    why: str,
+    now: Now,
+) -> None:
+    state.stats.rejected["forbidden"] += 1
+    credential = (state.access or {}).get(user_id or "")
+    who = f"key {credential.name}" if credential is not None else "unknown keys"
+    state.ledger.trail.refused(now, who, "hello", why, f"{who} on {message['host']}")
+    state.refuse(route, None, "forbidden", why)
+
+
+def cut_off(state: State, now: Now) -> None:
+    """End what connections may no longer do after the allow-list has changed."""
+    cut: Counter[str] = Counter()  # a key may have thousands of connections, and gets one row
+    for peer in list(state.peers.values()):
+        why = access.objection(state.access, peer.user_id, peer.role)
+        if why is None:
+            continue
+        cut[f"key {peer.key}"] += 1
+        drop_route(state, peer.route)
+        state.refuse(peer.route, None, "forbidden", why)
+    for who, count in cut.items():
+        detail = f"{count} connections cut off"
+        state.ledger.trail.note(now, who, "connect", "revoked", detail=detail)
+
+
+def _is_another(peer: Peer | None, message: dict[str, Any]) -> bool:
+    """Whether a connection presents itself as somebody else: one could claim any number."""
+    if peer is None:
+        return False
+    instance = None if peer.process is None else peer.process.instance
+    return peer.role != message["role"] or instance not in (None, message["instance"])
 
 
 def welcome(state: State, route: Route, number: int) -> None:
@@ -65,14 +119,28 @@ def welcome(state: State, route: Route, number: int) -> None:
     )
 
 
-def _recognise(state: State, route: Route, message: dict[str, Any], now: Now) -> Process | None:
-    """The process behind an app's hello, known by its secret; None when it is not to be heard."""
+def _recognise(
+    state: State, route: Route, message: dict[str, Any], now: Now, key: str | None
+) -> Process | None:
+    """The process behind an app's hello, known by its secret and, where keys are asked for, by its
+    key; None when it is not to be heard."""
     secret_hash = hashlib.sha256(message["secret"]).digest()
     process = state.processes.get(message["instance"])
+    known = state.gone.get(message["instance"]) if process is None else process.secret_hash
+    strange = known is None or not hmac.compare_digest(known, secret_hash)
+    asked = state.access is not None
+    stolen = asked and process is not None and process.owner not in (None, key)
+    if stolen or (strange and (process is not None or known is not None)):
+        state.stats.rejected["foreign_instance"] += 1
+        text = f"instance {message['instance']!r} belongs to another process"
+        who = "an open app" if key is None else f"key {key}"
+        state.ledger.trail.refused(now, who, "hello", text, f"{who} on {message['host']}")
+        state.refuse(route, None, "forbidden", text)
+        return None
     if process is None:
-        if len(state.processes) >= state.settings.max_processes:
-            text = f"{len(state.processes)} processes are registered already"
-            state.refuse(route, None, "too_many", text)
+        full = state.no_room_for_process(key)
+        if full is not None:
+            state.refuse(route, None, "too_many", full)
             return None
         return Process(
             instance=message["instance"],
@@ -82,32 +150,30 @@ def _recognise(state: State, route: Route, message: dict[str, Any], now: Now) ->
             pid=message["pid"],
             heard=state.observed,
             heard_wall=now.wall,
+            owner=key,
         )
-    if process.secret_hash is None or not hmac.compare_digest(process.secret_hash, secret_hash):
-        state.stats.rejected["foreign_instance"] += 1
-        text = f"instance {process.instance!r} belongs to another process"
-        state.refuse(route, None, "forbidden", text)
-        return None
     if process.number is not None and message["n"] <= process.number:
         return None  # a repeat, or a late hello of an earlier connection
+    if asked and process.owner is None:
+        state.own(process, key)
+        state.ledger.processes[process.instance] = process
     return process
 
 
 def _take_route(state: State, process: Process, peer: Peer) -> None:
     """From now on this connection speaks for the process, and no other does."""
-    earlier = state.peers.get(peer.route)
-    if earlier is not None and earlier.process not in (None, process):
-        drop_route(state, peer.route)
     if process.route is not None and process.route != peer.route:
         state.peers.pop(process.route, None)
     process.route = peer.route
     state.peers[peer.route] = peer
-    state.processes[process.instance] = process
+    state.know(process)
+    state.gone.pop(process.instance, None)
 
 
 def drop_route(state: State, route: Route) -> None:
     """A connection is known to be gone; its process may come back on another."""
     peer = state.peers.pop(route, None)
+    waiting.forget(state, route)
     if peer is not None and peer.process is not None and peer.process.route == route:
         peer.process.route = None
 
@@ -118,39 +184,42 @@ def hello_part(state: State, process: Process, message: dict[str, Any], now: Now
 
 
 def _greeting_part(state: State, process: Process, message: dict[str, Any], now: Now) -> None:
-    parts = process.greeting
-    if parts is None:
+    greeting = process.greeting
+    if greeting is None:
         raise RuntimeError("no greeting is under way")
-    parts.append(message)
-    total = sum(len(part["sessions"]) + len(part["ended"]) for part in parts)
-    if total > 2 * state.settings.max_sessions_per_process:
+    greeting.parts += 1
+    greeting.held.update(entry["s"] for entry in message["sessions"])
+    limit = state.settings.max_sessions_per_process
+    if len(greeting.held) > limit or greeting.parts > state.settings.max_greeting_parts:
         process.greeting = None
         if process.route is not None:
-            text = f"more than {state.settings.max_sessions_per_process} sessions in one process"
+            text = f"a greeting of more than {limit} sessions, or of endless parts"
             state.refuse(process.route, None, "too_many", text)
-    elif message["last"]:
+        return
+    if message["last"]:
         process.greeting = None
         if process.route is not None:
-            welcome(state, process.route, parts[0]["n"])
-        _reconcile(state, process, parts, now)
+            welcome(state, process.route, greeting.number)
+    _reconcile(state, process, greeting, message, now)
 
 
-def _reconcile(state: State, process: Process, parts: list[dict[str, Any]], now: Now) -> None:
+def _reconcile(
+    state: State, process: Process, greeting: Greeting, part: dict[str, Any], now: Now
+) -> None:
     """Make our view of a process equal to what it says, and push what it has missed."""
-    for part in parts:
-        _finished_tasks(state, process, part.get("done"), now)
-        for record in part["ended"]:
-            _end(state, process, record, now)
-    held = [entry for part in parts for entry in part["sessions"]]
-    names = {entry["s"] for entry in held}
-    for session_id in [sid for sid in process.sessions if sid not in names]:
-        commands.end_session(state, process.sessions[session_id], "gone", None, now)
-    for entry in held:
+    for record in part["ended"]:
+        _end(state, process, record, now)
+    if part["last"]:
+        for session_id in [sid for sid in process.sessions if sid not in greeting.held]:
+            commands.end_session(state, process.sessions[session_id], "gone", None, now)
+    for entry in part["sessions"]:
         _hold(state, process, entry, now)
-    state.ledger.acks[process] = None
-    state.ledger.processes.setdefault(process.instance, process)
-    # whatever was pushed on an earlier connection may have been lost with it
-    commands.push_pending(state, process)
+    # after the sessions: a task may belong to one that is stated here for the first time
+    _finished_tasks(state, process, part.get("done"), now)
+    if part["last"]:
+        state.ledger.greeted(process, now)
+        # whatever was pushed on an earlier connection may have been lost with it
+        commands.push_pending(state, process)
 
 
 # --- state -------------------------------------------------------------------------------------
@@ -176,16 +245,12 @@ def _admit(state: State, process: Process, entry: dict[str, Any], now: Now) -> N
     """Enter a session that is not live here, unless it ended for good or there is no room."""
     session_id = entry["s"]
     tombstone = state.tombstones.get(session_id)
-    if tombstone is not None and tombstone.kill_command is not None:
-        commands.kill_again(state, process, tombstone)
+    if tombstone is not None and _has_ended(state, process, tombstone):
         return
-    if tombstone is not None and tombstone.reason != "stale":
-        _refuse_session(state, process, session_id, f"it has ended ({tombstone.reason})")
-        return
-    limit = state.settings.max_sessions_per_process
-    if len(process.sessions) >= limit or len(state.sessions) >= state.settings.max_sessions:
+    full = state.no_room(process)
+    if full is not None:
         state.stats.rejected["too_many_sessions"] += 1
-        _refuse_session(state, process, session_id, "there are too many sessions already")
+        _refuse_session(state, process, session_id, full)
         return
     # Ended for silence only: that was this broker's guess, and its own process now disproves it.
     state.tombstones.pop(session_id, None)
@@ -205,13 +270,39 @@ def _admit(state: State, process: Process, entry: dict[str, Any], now: Now) -> N
     state.add_session(session)
 
 
+def _has_ended(state: State, process: Process, tombstone: Tombstone) -> bool:
+    """Whether a session that a process states has ended for good; then the process is told."""
+    session_id = tombstone.session_id
+    if tombstone.process != process.instance:
+        state.stats.rejected["foreign_session"] += 1
+        _refuse_session(state, process, session_id, "it belonged to another process")
+    elif tombstone.kill_command is not None:
+        commands.kill_again(state, process, tombstone)
+    elif tombstone.reason != "stale":
+        _refuse_session(state, process, session_id, f"it has ended ({tombstone.reason})")
+    else:
+        return False
+    return True
+
+
+def stays_ended(state: State, tombstone: Tombstone, now: Now) -> None:
+    """The store remembers the end of a session that was forgotten here and taken in again."""
+    session = state.sessions.get(tombstone.session_id)
+    if session is not None:
+        commands.end_session(state, session, "refused", None, now)
+        _has_ended(state, session.process, tombstone)
+    state.bury(tombstone)
+
+
 def _refuse_session(state: State, process: Process, session_id: str, why: str) -> None:
     if process.route is not None:
         state.send(process.route, "refused", s=session_id, reason=why)
 
 
 def status(state: State, process: Process, message: dict[str, Any], now: Now) -> None:
-    _finished_tasks(state, process, message.get("done"), now)
+    done = message.get("done")
+    if done:
+        _finished_tasks(state, process, done, now)
     session = process.sessions.get(message["s"])
     if session is not None:
         _set_status(state, session, message, now)
@@ -225,7 +316,8 @@ def _set_status(state: State, session: Session, entry: dict[str, Any], now: Now)
         # stated again, as by a hello: a start computed anew from an age differs by the delay only
         if start is None or (known is not None and abs(start - known) < RESTATED_WITHIN):
             return
-    session.status, session.task, session.task_start = intern(new_status), task, start
+    state.set_status(session, intern(new_status))
+    session.task, session.task_start = task, start
     state.ledger.changed(session)
     state.feed.change(["s", session.session_id, session.status, task, start])
 
@@ -234,7 +326,9 @@ def _finished_tasks(
     state: State, process: Process, done: list[dict[str, Any]] | None, now: Now
 ) -> None:
     for task in done or ():
-        if task["s"] not in process.sessions and task["s"] not in state.tombstones:
+        tombstone = state.tombstones.get(task["s"])
+        ended_here = tombstone is not None and tombstone.process == process.instance
+        if task["s"] not in process.sessions and not ended_here:
             continue
         started = now.wall - task["age"]
         row = TaskRow(
@@ -271,8 +365,20 @@ def delivered(state: State, process: Process, message: dict[str, Any], now: Now)
 
 def failed(state: State, process: Process, message: dict[str, Any], now: Now) -> None:
     session = process.sessions.get(message["s"])
-    if session is not None and session.commands:
+    if session is None:
+        _survived(state, process, message["s"])
+    elif session.commands:
         commands.target_failed(state, session, message["error"], now)
+
+
+def _survived(state: State, process: Process, session_id: str) -> None:
+    """A session cleaned up for silence, then told to end, lives on after all: let it be stated."""
+    tombstone = state.tombstones.get(session_id)
+    if tombstone is None or tombstone.process != process.instance or tombstone.reason != "stale":
+        return
+    state.tombstones[session_id] = tombstone._replace(kill_command=None)
+    if process.route is not None:
+        state.send(process.route, "say_hello")
 
 
 def heartbeat(state: State, process: Process, _message: dict[str, Any], _now: Now) -> None:
@@ -312,9 +418,11 @@ def receive(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None
     if number < expected:
         return
     if number > expected:
-        # asked once, and again by each heartbeat in case the question was lost too
-        if not process.asked_hello or message["k"] == "heartbeat":
-            process.asked_hello = True
+        state.heard(process, now)  # it is not silent, whatever was lost
+        # asked again after a while, in case the question was lost too
+        again = state.observed - state.settings.ask_hello_after
+        if process.asked_hello is None or process.asked_hello <= again:
+            process.asked_hello = state.observed
             state.send(peer.route, "say_hello")
         return
     process.number = number

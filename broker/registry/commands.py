@@ -6,11 +6,14 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from broker.registry import waiting
+from broker.registry.access import actor
 from broker.registry.model import Command, Now, Peer, Process, Session, Waiter
 from broker.registry.state import State
-from broker.store import CommandRow, Tombstone
+from broker.store import Tombstone
 from sessionclient.wire import MAX_LONG_TEXT_CHARS
 
+NOT_ACCEPTED = "not accepted, nothing was killed"
 GONE_TOO_EARLY = "cleaned up after long silence before the kill reached it"
 
 
@@ -27,11 +30,11 @@ def kill(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
 
     def accepted(command: Command, at: Now) -> None:
         if wait:
-            add_waiter(state, command, Waiter(at.mono + wait, None, answer), at)
+            waiting.add_waiter(state, command, Waiter(peer.route, at.mono + wait, None, answer), at)
         else:
             answer(command)
 
-    digest = _digest("kill", session_id, message.get("reason"))
+    digest = _digest("kill", session_id, message.get("reason") or None)
     if _repeated(state, peer, message, digest, accepted, now):
         return
     session = state.sessions.get(session_id)
@@ -39,7 +42,7 @@ def kill(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
         state.refuse(peer.route, request, "not_found", state.missing(session_id))
         return
     command = _new_command(state, peer, message, digest, None, (session_id,), now)
-    _submit(state, peer, request, command, accepted)
+    _submit(state, peer, request, command, accepted, now)
 
 
 def kill_all(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
@@ -50,13 +53,13 @@ def kill_all(state: State, peer: Peer, message: dict[str, Any], now: Now) -> Non
         result = {"command_id": command.command_id, "killed_count": len(command.targets)}
         state.reply(peer.route, request, result)
 
-    digest = _digest("kill_all", message["app"], message.get("reason"))
+    digest = _digest("kill_all", message["app"], message.get("reason") or None)
     if _repeated(state, peer, message, digest, accepted, now):
         return
-    found = state.by_app.get(message["app"], {})
-    targets = tuple(sid for sid, session in found.items() if not session.commands)
+    found = state.by_app.get(message["app"], ())
+    targets = tuple(session.session_id for session in found if not session.commands)
     command = _new_command(state, peer, message, digest, message["app"], targets, now)
-    _submit(state, peer, request, command, accepted)
+    _submit(state, peer, request, command, accepted, now)
 
 
 Accepted = Callable[[Command, Now], None]
@@ -80,7 +83,7 @@ def _repeated(
     if command is None:
         return False
     if command.digest != digest:
-        text = f"the key {key!r} was used before for a different request; use a new key"
+        text = f"the key {key!r:.80} was used before for a different request; use a new key"
         state.refuse(peer.route, message["r"], "key_reused", text)
     elif command.committed:
         accepted(command, now)
@@ -105,13 +108,17 @@ def _new_command(
         reason=message.get("reason") or None,
         key=message.get("key"),
         digest=digest,
-        requested_by=peer.name,
+        requested_by=actor(peer, message),
         requested_at=now.wall,
         requested_mono=now.mono,
     )
 
 
-def _submit(state: State, peer: Peer, request: int, command: Command, accepted: Accepted) -> None:
+def _submit(
+    state: State, peer: Peer, request: int, command: Command, accepted: Accepted, now: Now
+) -> None:
+    if state.disk_full(peer, request, NOT_ACCEPTED):
+        return
     if len(state.open_commands) >= state.settings.max_open_commands:
         text = f"{len(state.open_commands)} commands are unfinished already; try again later"
         state.refuse(peer.route, request, "too_many", text)
@@ -121,10 +128,11 @@ def _submit(state: State, peer: Peer, request: int, command: Command, accepted: 
     if command.key is not None:
         state.keys[command.key] = command
     state.ledger.command(command)
+    _note(state, command, "requested", now)
     state.ledger.after.append(
         (
             lambda at: activate(state, command, at),
-            lambda _at, _why: _withdraw(state, command),
+            lambda at, why: _withdraw(state, command, why, at),
         )
     )
     _answer_on_commit(state, peer, request, command, accepted)
@@ -134,8 +142,7 @@ def _answer_on_commit(
     state: State, peer: Peer, request: int, command: Command, accepted: Accepted
 ) -> None:
     def refused(_at: Now, why: str) -> None:
-        text = f"not accepted, nothing was killed: {why}"
-        state.refuse(peer.route, request, "unavailable", text)
+        state.refuse(peer.route, request, "unavailable", f"{NOT_ACCEPTED}: {why}")
 
     def settled(at: Now) -> None:
         if command.committed:
@@ -147,10 +154,28 @@ def _answer_on_commit(
     state.ledger.after.append((settled, refused))
 
 
-def _withdraw(state: State, command: Command) -> None:
+def _withdraw(state: State, command: Command, why: str, now: Now) -> None:
     """The commit failed: the command never was. It may be on the disk all the same, so say so."""
     state.forget_command(command)
     state.ledger.refused(command.row("refused"))
+    _note(state, command, "not accepted", now, why)
+
+
+def _note(
+    state: State, command: Command, outcome: str, now: Now, detail: str | None = None
+) -> None:
+    """A row of the audit: with the request every target, later the counts."""
+    state.ledger.trail.note(
+        now,
+        command.requested_by,
+        command.kind if command.app is None else f"{command.kind}_all",
+        outcome,
+        app_name=command.app,
+        targets=command.targets if outcome == "requested" else (),
+        reason=command.reason,
+        command_id=command.command_id,
+        detail=detail,
+    )
 
 
 # --- from accepted to done -------------------------------------------------------------------
@@ -160,6 +185,10 @@ def activate(state: State, command: Command, now: Now) -> None:
     """The command is durable: it exists from now on, and is pushed to whoever it concerns."""
     command.committed = True
     state.stats.kills["requested"] += len(command.targets)
+    for session_id in ask_when_back(state, command):
+        command.failures[session_id] = GONE_TOO_EARLY
+        command.failed += 1
+        state.stats.kills["failed"] += 1
     attach(state, command)
     for session_id in command.targets:
         session = state.sessions.get(session_id)
@@ -167,7 +196,7 @@ def activate(state: State, command: Command, now: Now) -> None:
             state.feed.row(session)
     push(state, command)
     if not command.pending:
-        _finish(state, command, now)
+        finish(state, command, now)
     else:
         publish(state, command)
 
@@ -185,6 +214,20 @@ def attach(state: State, command: Command) -> None:
         if session.process.source == "bus":
             session.process.undelivered.setdefault(command.command_id, float("-inf"))
     command.completed = len(command.targets) - len(command.pending) - command.failed
+
+
+def ask_when_back(state: State, command: Command) -> list[str]:
+    """Those of its targets that were cleaned up for silence before the command existed.
+
+    Should one of them live after all, it is told to end when its process is back.
+    """
+    early = []
+    for session_id in command.targets:
+        tombstone = state.tombstones.get(session_id)
+        if tombstone is not None and (tombstone.reason, tombstone.kill_command) == ("stale", None):
+            state.tombstones[session_id] = tombstone._replace(kill_command=command.command_id)
+            early.append(session_id)
+    return early
 
 
 def push(state: State, command: Command) -> None:
@@ -288,14 +331,25 @@ def target_done(
         publish(state, command)
         state.ledger.progress(command)
     else:
-        _finish(state, command, now)
+        finish(state, command, now)
 
 
-def _finish(state: State, command: Command, now: Now) -> None:
+def finish(state: State, command: Command, now: Now) -> None:
     command.finished_at = now.wall
-    state.ledger.progress(command)
+    # with the next batch, as its row of the audit is: apart, a crash between would note it twice
+    state.ledger.command(command)
+    _note(state, command, command.stage, now, _counts(command))
     publish(state, command)
     state.keep_command(command)
+
+
+def _counts(command: Command) -> str:
+    """What became of a finished command, in words."""
+    text = f"{command.completed} of {len(command.targets)} ended"
+    if not command.failed:
+        return text
+    cause = next(iter(command.failures.values()), "its cause was before a restart")
+    return f"{text}, {command.failed} failed: {cause}"
 
 
 def publish(state: State, command: Command) -> None:
@@ -303,82 +357,6 @@ def publish(state: State, command: Command) -> None:
     state.feed.command(command)
     if command.waiters:
         state.waiting[command.command_id] = command
-
-
-# --- waiting -----------------------------------------------------------------------------------
-
-
-def add_waiter(state: State, command: Command, waiter: Waiter, now: Now) -> None:
-    """Answer now if there is news, or later; at the latest when the waiter's time is up."""
-    if state.waiter_count >= state.settings.max_waiters or waiter.deadline <= now.mono:
-        waiter.answer(command)
-        return
-    command.waiters.append(waiter)
-    state.waiter_count += 1
-    state.waiting[command.command_id] = command
-
-
-def answer_waiters(state: State, now: Now) -> None:
-    """Answer everyone whose command has moved or whose time is up."""
-    for command in list(state.waiting.values()):
-        still = []
-        for waiter in command.waiters:
-            news = not command.pending or (waiter.seen is not None and command.done > waiter.seen)
-            if news or waiter.deadline <= now.mono:
-                waiter.answer(command)
-            else:
-                still.append(waiter)
-        state.waiter_count -= len(command.waiters) - len(still)
-        command.waiters = still
-        if not still:
-            del state.waiting[command.command_id]
-
-
-def next_waiter(state: State) -> float | None:
-    """The earliest deadline anyone waits for (monotonic)."""
-    return min(
-        (w.deadline for command in state.waiting.values() for w in command.waiters), default=None
-    )
-
-
-# --- after a restart ---------------------------------------------------------------------------
-
-
-def restore(state: State, row: CommandRow) -> None:
-    """Take up a stored command where it stood; what its targets had is asked of them again."""
-    command = Command(
-        command_id=row.command_id,
-        app=row.app_name,
-        targets=row.targets,
-        reason=row.reason,
-        key=row.key,
-        digest=row.digest,
-        requested_by=row.requested_by,
-        requested_at=row.requested_at,
-        requested_mono=None,
-        kind=row.kind,
-        finished_at=row.finished_at,
-        committed=True,
-        delivered=row.delivered,
-        completed=row.completed,
-        failed=row.failed,
-    )
-    state.commands[command.command_id] = command
-    if command.key is not None:
-        state.keys[command.key] = command
-    if row.finished_at is not None:
-        state.keep_command(command)
-        for session_id in command.targets:  # a target that lives on is one whose kill failed
-            session = state.sessions.get(session_id)
-            if session is not None:
-                session.commands += (command,)
-                session.kill_stage = "failed"
-        return
-    state.open_commands[command.command_id] = command
-    attach(state, command)
-    command.delivered = 0
-    if not command.pending:
-        _finish(state, command, state.started)
 
 
 def kill_again(state: State, process: Process, tombstone: Tombstone) -> None:

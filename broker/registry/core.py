@@ -8,17 +8,20 @@ hands it to the store; `committed` makes it real, and only then is it answered a
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any
 
-from broker.registry import apps, commands, operators
-from broker.registry.effects import Feed, ReadTasks, Send
+from broker.registry import access, apps, commands, operators, reading, restoring, waiting
+from broker.registry.access import Access
+from broker.registry.audit import Trail
+from broker.registry.effects import BackUp, Feed, Found, Read, Send
 from broker.registry.ledger import Ledger
 from broker.registry.model import Now, Process, Route, Session, Settings
 from broker.registry.state import State
-from broker.store import Batch, Loaded, StoreError, StoreUnavailable, TaskRow
-from sessionclient.wire import TO_BROKER, WireError
+from broker.store import ALL_WELL, Batch, Kept, Loaded, StoreError, StoreUnavailable
+from sessionclient.wire import ERROR_CODES, TO_BROKER, WireError
 
-BEAT_INTERVAL = 1.0  # seconds between beats of an idle feed
+BEAT_INTERVAL = 1.0  # seconds between beats of the feed, which also tell the store's health
 
 
 class Registry:
@@ -33,6 +36,7 @@ class Registry:
         feed_address: str,
         version: str,
         settings: Settings | None = None,
+        access: Access | None = None,
     ) -> None:
         """Start a new epoch from what the store had.
 
@@ -42,6 +46,7 @@ class Registry:
             new_id: makes ids nobody can guess (sessions on REST, commands, the epoch).
             feed_address: what clients are told to subscribe to.
             version: the product's version, shown to clients.
+            access: the keys that may speak, by user id; None where no keys are asked for.
         """
         settings = settings or Settings()
         epoch = new_id()
@@ -56,7 +61,9 @@ class Registry:
                 settings,
                 next_flush=now.mono + settings.flush_interval,
                 next_purge=now.mono + settings.purge_interval,
+                trail=Trail(loaded.last_audit),
             ),
+            access=access,
             feed=Feed(epoch),
             last_mono=now.mono,
             last_seq=loaded.last_seq,
@@ -76,6 +83,7 @@ class Registry:
                 row.pid,
                 heard=0.0,
                 heard_wall=row.heard_at,
+                owner=row.owner,
             )
             for row in loaded.processes
         }
@@ -84,31 +92,36 @@ class Registry:
                 Session(
                     row.session_id,
                     row.seq,
-                    row.app_name,
-                    row.user_id,
+                    intern(row.app_name),
+                    None if row.user_id is None else intern(row.user_id),
                     processes[row.process],
                     row.start_time,
-                    row.status,
+                    intern(row.status),
                     row.current_task,
                     row.task_start,
                     kill_error=row.kill_error,
                 )
             )
+        for instance, secret_hash in loaded.gone:
+            state.remember_secret(instance, secret_hash)
         for tombstone in loaded.tombstones:
             state.bury(tombstone)
         for command_row in loaded.commands:
-            commands.restore(state, command_row)
+            restoring.restore(state, command_row, loaded.ended_badly)
 
     # --- events ----------------------------------------------------------------------------
 
-    def handle(self, route: Route, message: dict[str, Any], now: Now) -> None:
-        """One checked message of the connection ``route``."""
+    def handle(
+        self, route: Route, message: dict[str, Any], now: Now, user_id: str | None = None
+    ) -> None:
+        """One checked message of the connection ``route``; ``user_id`` is what the transport has
+        proved of it, and is looked at with a hello only."""
         state = self.state
         state.advance(now)
         kind = message["k"]
         state.stats.messages[kind] += 1
         if kind == "hello":
-            apps.hello(state, route, message, now)
+            apps.hello(state, route, message, now, user_id)
             peer = state.peers.get(route)
             if peer is not None and peer.process is not None:
                 state.heard(peer.process, now)
@@ -118,10 +131,10 @@ class Registry:
             state.send(route, "say_hello")
             return
         peer.heard = state.observed
-        if peer.role not in TO_BROKER[kind].roles:
-            state.stats.rejected["forbidden"] += 1
-            text = f"a peer of role {peer.role!r} may not send {kind!r}"
-            state.refuse(route, message.get("r"), "forbidden", text)
+        by_role = access.by_role(message)
+        if not TO_BROKER[kind].allows(peer.role, by_role):
+            text = f"the role {by_role or peer.role!r} may not send {kind!r}"
+            state.forbid(peer, message, text, now)
         elif peer.process is not None:
             apps.receive(state, peer, message, now)
         else:
@@ -130,7 +143,21 @@ class Registry:
     def rejected(self, route: Route, error: WireError) -> None:
         """Bytes that are no message: counted and answered."""
         self.state.stats.rejected[error.cause] += 1
-        self.state.refuse(route, error.request, "bad_request", str(error)[:500])
+        code = error.cause if error.cause in ERROR_CODES else "bad_request"
+        self.state.refuse(route, error.request, code, str(error)[:500])
+
+    def set_access(self, allowed: Access, now: Now) -> bool:
+        """Another allow-list. Whoever is not on it any longer, or for another role, is cut off;
+        True when one of them could read the feed, for which nobody need be greeted."""
+        self.state.advance(now)
+        before, self.state.access = self.state.access or {}, allowed
+        apps.cut_off(self.state, now)
+        return not access.readers(before) <= access.readers(allowed)
+
+    def denied(self, who: str, why: str, count: int, now: Now) -> None:
+        """The transport has turned somebody away, so many times."""
+        self.state.stats.rejected["unknown_key"] += count
+        self.state.ledger.trail.stranger(now, who, why)
 
     def unreachable(self, route: Route) -> None:
         """A message could not be sent because that connection is gone."""
@@ -142,12 +169,16 @@ class Registry:
         """What to commit next, if anything is due and no commit is under way."""
         return self.state.ledger.begin(now)
 
-    def committed(self, seconds: float, now: Now) -> None:
+    def committed(self, seconds: float, now: Now, kept: Kept = ALL_WELL) -> None:
         """The batch from `begin` is durable; the commit took so many seconds."""
         state = self.state
         state.advance(now)
         state.stats.commit.observe(seconds)
-        state.stats.health.cause, state.stats.health.message = None, ""
+        self.checked(kept.trouble)
+        for tombstone in kept.refused:  # before commands in the batch meet those sessions
+            apps.stays_ended(state, tombstone, now)
+        if kept.more_to_purge:
+            state.ledger.purge_soon(now)
         for process, number in state.ledger.committed(now).items():
             process.acked = max(process.acked, number)
             if process.route is not None:
@@ -157,13 +188,25 @@ class Registry:
         """The batch from `begin` was not kept. Live sessions and open kills stay as they are."""
         state = self.state
         state.advance(now)
-        cause = error.cause if isinstance(error, StoreUnavailable) else "unusable"
-        state.stats.health.cause, state.stats.health.message = cause, str(error)
+        self.checked(error)
         state.ledger.failed(now, str(error), state.sessions)
 
-    def tasks_read(self, read: ReadTasks, found: list[TaskRow] | StoreError) -> None:
+    def checked(self, trouble: StoreError | None) -> None:
+        """How the store is, as it says itself; None when all is well."""
+        health = self.state.stats.health
+        if trouble is None:
+            health.cause, health.message = None, ""
+            return
+        health.cause = trouble.cause if isinstance(trouble, StoreUnavailable) else "unusable"
+        health.message = str(trouble)
+
+    def read_done(self, read: Read, found: Found) -> None:
         """What the store said to one of `take_reads`."""
-        operators.tasks_read(self.state, read, found)
+        reading.read_done(self.state, read, found)
+
+    def backed_up(self, asked: BackUp, done: tuple[str, int] | StoreError, now: Now) -> None:
+        """What became of one of `take_backups`: (path, bytes), or why there is none."""
+        operators.backed_up(self.state, asked, done, now)
 
     # --- time ------------------------------------------------------------------------------
 
@@ -172,12 +215,13 @@ class Registry:
         state = self.state
         state.advance(now)
         if state.waiting:
-            commands.answer_waiters(state, now)
+            waiting.answer_waiters(state, now)
         if now.mono >= self._next_sweep:
             self._next_sweep = now.mono + state.settings.sweep_interval
             operators.sweep(state, state.settings.cleanup_after, now)
             self._redeliver()
             self._forget_peers()
+            state.ledger.trail.tick(now)
 
     def _redeliver(self) -> None:
         state = self.state
@@ -197,15 +241,18 @@ class Registry:
         limit = state.observed - state.settings.peer_silence
         for peer in [p for p in state.peers.values() if p.process is None and p.heard < limit]:
             del state.peers[peer.route]
+            waiting.forget(state, peer.route)
 
     def next_deadline(self, now: Now) -> float:
         """When `tick`, `begin` or `beat` has something to do (monotonic seconds)."""
-        times = [self._next_sweep, self._next_beat]
+        # a healthy loop turns before so much has passed that it would seem to have slept
+        awake = self.state.last_mono + self.state.clock_step / 2
+        times = [self._next_sweep, self._next_beat, awake]
         due = self.state.ledger.due(now)
         if due is not None:
             times.append(due)
         if self.state.waiting:
-            waiter = commands.next_waiter(self.state)
+            waiter = waiting.next_waiter(self.state)
             times.append(now.mono if waiter is None else waiter)
         return min(times)
 
@@ -216,17 +263,19 @@ class Registry:
         sends, self.state.sends = self.state.sends, []
         return sends
 
-    def take_reads(self) -> list[ReadTasks]:
-        """Questions to the store; each wants `tasks_read`."""
+    def take_reads(self) -> list[Read]:
+        """Questions to the store; each wants `read_done`."""
         reads, self.state.reads = self.state.reads, []
         return reads
 
+    def take_backups(self) -> list[BackUp]:
+        """Copies of the database to make; each wants `backed_up`."""
+        backups, self.state.backups = self.state.backups, []
+        return backups
+
     def take_feed(self, now: Now) -> dict[str, Any] | None:
         """The next message to publish, or None; call until it is None or enough."""
-        message = self.state.feed.take(now, self.state.observed)
-        if message is not None:
-            self._next_beat = now.mono + BEAT_INTERVAL
-        return message
+        return self.state.feed.take(now, self.state.observed)
 
     def beat(self, now: Now) -> dict[str, Any] | None:
         """A beat when one is due: it carries the newest number and the store's health."""

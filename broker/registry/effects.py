@@ -6,9 +6,11 @@ from collections import deque
 from typing import Any, Final, NamedTuple
 
 from broker.registry.model import Command, Now, Route, Session
-from broker.registry.sizes import FRAME_BUDGET, weigh
+from broker.registry.sizes import weigh
+from broker.store import AuditRow, Store, StoreError, TaskRow
 
 CHANGES_PER_MESSAGE: Final = 500  # about 150 KB of usual rows
+FEED_BUDGET: Final = 400_000  # bytes of a message, as weighed: subscribers' queues are of messages
 
 
 class Send(NamedTuple):
@@ -19,12 +21,40 @@ class Send(NamedTuple):
 
 
 class ReadTasks(NamedTuple):
-    """Read a session's finished tasks from the store, for `Registry.tasks_read`."""
+    """Read a session's finished tasks from the store, for `Registry.read_done`."""
 
     route: Route
     request: int
     session_id: str
     limit: int
+
+    def fetch(self, store: Store) -> list[TaskRow]:
+        return store.tasks(self.session_id, self.limit)
+
+
+class ReadAudit(NamedTuple):
+    """Read the newest audit rows below a number, for `Registry.read_done`."""
+
+    route: Route
+    request: int
+    before: int | None
+    limit: int
+
+    def fetch(self, store: Store) -> list[AuditRow]:
+        return store.audit(self.before, self.limit)
+
+
+Read = ReadTasks | ReadAudit
+Found = list[TaskRow] | list[AuditRow] | StoreError  # what became of one
+
+
+class BackUp(NamedTuple):
+    """Copy the database to this file on the broker's host, for `Registry.backed_up`."""
+
+    route: Route
+    request: int
+    file: str
+    actor: str
 
 
 class Feed:
@@ -66,14 +96,14 @@ class Feed:
     def take(self, now: Now, observed: float) -> dict[str, Any] | None:
         """The next numbered message, or None when nothing has changed."""
         changes: list[list[Any]] = []
-        budget = FRAME_BUDGET
+        budget = FEED_BUDGET
         while self._changes and len(changes) < CHANGES_PER_MESSAGE:
             change = self._changes[0]
             if not isinstance(change, list) and change not in self._waiting:
                 self._changes.popleft()  # it has ended since
                 continue
             if isinstance(change, list):
-                budget -= weigh(*(item for item in change if type(item) is str))
+                budget -= weigh(*change)
             else:
                 budget -= change.weight()
             if budget < 0 and changes:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from broker.registry.audit import Trail
 from broker.registry.model import Command, Now, Process, Session, Settings
 from broker.store import Batch, CommandRow, ProcessRow, SessionRow, TaskRow
 
@@ -40,8 +41,10 @@ class Ledger:
     after: list[tuple[Done, Failed]] = field(default_factory=list)
     acks: dict[Process, None] = field(default_factory=dict)  # those to be told of the next commit
     lazy_commands: dict[str, Command] = field(default_factory=dict)
+    trail: Trail = field(default_factory=Trail)
     flight: _Flight | None = None
     next_flush: float = 0.0  # monotonic
+    flush_put_off: bool = False  # it was due, and a command went before it
     next_purge: float = 0.0
     retry_at: float = 0.0  # monotonic; after a failed commit nothing is tried before
     dropped: int = 0
@@ -56,6 +59,13 @@ class Ledger:
     def changed(self, session: Session) -> None:
         if session.session_id not in self.urgent:
             self.lazy[session.session_id] = session
+
+    def greeted(self, process: Process, now: Now) -> None:
+        """A process is (back) here. It counts itself as back when all it stated is durable, so its
+        finished tasks do not wait for the next flush."""
+        self.acks[process] = None
+        self.processes.setdefault(process.instance, process)
+        self.next_flush = min(self.next_flush, now.mono)
 
     def ended(self, session: Session, row: SessionRow) -> None:
         self.lazy.pop(session.session_id, None)
@@ -72,6 +82,8 @@ class Ledger:
         self.tasks.append((task, process))
 
     def command(self, command: Command) -> None:
+        """A new command, or one that is finished."""
+        self.lazy_commands.pop(command.command_id, None)
         self.commands[command.command_id] = command
 
     def progress(self, command: Command) -> None:
@@ -112,6 +124,7 @@ class Ledger:
             + len(self.commands)
             + len(self.lazy_commands)
             + len(self.tasks)
+            + len(self.trail.rows)
         )
 
     def due(self, now: Now) -> float | None:
@@ -119,7 +132,7 @@ class Ledger:
         if self.flight is not None:
             return None
         urgent = self.urgent or self.processes or self.commands or self.after
-        lazy = self.lazy or self.heard or self.tasks or self.lazy_commands
+        lazy = self.lazy or self.heard or self.tasks or self.lazy_commands or self.trail.rows
         if not urgent and not lazy:
             return max(self.next_purge, self.retry_at)
         return max(now.mono if urgent else self.next_flush, self.retry_at)
@@ -133,6 +146,8 @@ class Ledger:
             processes=[p.row() if isinstance(p, Process) else p for p in self.processes.values()],
             sessions=[s.row() if isinstance(s, Session) else s for s in self.urgent.values()],
             commands=[c.row() if isinstance(c, Command) else c for c in self.commands.values()],
+            # all of it with every batch, so that a command and its row are never apart
+            audit=self.trail.take(),
         )
         # a number covers the finished tasks below it too, so it waits for those
         acks = {p: p.number or 0 for p in self.acks if not p.tasks_waiting}
@@ -141,19 +156,23 @@ class Ledger:
         self.flight = _Flight(batch, self.after, acks)
         self.processes, self.urgent, self.commands, self.after = {}, {}, {}, []
         if now.mono >= self.next_flush:
-            self._add_lazy(self.flight)
-            # the rest of a long flush follows at once, in a batch of its own
-            more = self.lazy or self.heard or self.tasks or self.lazy_commands
-            self.next_flush = now.mono + (0.0 if more else self.settings.flush_interval)
+            # somebody waits for a command: lazy rows don't make that longer, but wait only once
+            self.flush_put_off = bool(batch.commands) and not self.flush_put_off
+            if not self.flush_put_off:
+                self._add_lazy(self.flight)
+                # the rest of a long flush follows at once, in a batch of its own
+                more = self.lazy or self.heard or self.tasks or self.lazy_commands
+                self.next_flush = now.mono + (0.0 if more else self.settings.flush_interval)
         if now.mono >= self.next_purge:
             batch.purge_before = now.wall - self.settings.retention
+            batch.purge_audit_before = now.wall - self.settings.audit_retention
             self.next_purge = now.mono + self.settings.purge_interval
         return batch
 
     def _add_lazy(self, flight: _Flight) -> None:
         batch, limit = flight.batch, self.settings.rows_per_flush
         for key in list(self.lazy)[:limit]:
-            batch.sessions.append(self.lazy.pop(key).row())
+            batch.statuses.append(self.lazy.pop(key).status_row())
         for key in list(self.heard)[:limit]:
             process = self.heard.pop(key)
             batch.heard.append((process.instance, process.heard_wall))
@@ -175,6 +194,10 @@ class Ledger:
             done(now)
         return flight.acks
 
+    def purge_soon(self, now: Now) -> None:
+        """A purge removed a full piece: the next follows soon, not an hour later."""
+        self.next_purge = now.mono + self.settings.purge_pause
+
     def failed(self, now: Now, why: str, live: dict[str, Session]) -> None:
         """The batch was not kept: everything in it waits again, behind whatever is newer."""
         flight, self.flight = self._landed(), None
@@ -185,6 +208,9 @@ class Ledger:
                 self.lazy.pop(row.session_id, None)
             else:
                 self.urgent.setdefault(row.session_id, row)
+        for status in batch.statuses:
+            if status.session_id in live:  # or its last row waits already
+                self.changed(live[status.session_id])
         for process_row in batch.processes:
             self.processes.setdefault(process_row.instance, process_row)
         # a batch may hold a command twice: as an earlier failed one had it, and as it is now
@@ -194,6 +220,7 @@ class Ledger:
         for task, process in reversed(flight.tasks):
             process.tasks_waiting += 1
             self.tasks.appendleft((task, process))
+        self.trail.put_back(batch.audit)
         self.acks.update(dict.fromkeys(flight.acks))
         self.retry_at = now.mono + self.settings.retry_interval
         for _, refuse in flight.after:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from broker.registry.sizes import weigh
-from broker.store import CommandRow, ProcessRow, SessionRow
+from broker.store import CommandRow, ProcessRow, SessionRow, StatusRow
 
 Route = bytes  # the ROUTER's own name for one connection
 
@@ -28,25 +28,52 @@ class Settings:
     stale_after: float = 120.0
     cleanup_after: float = 600.0
     retention: float = 30 * 86400.0  # how long ended sessions and finished commands are kept
+    audit_retention: float = 365 * 86400.0  # how long it is kept who did what
     flush_interval: float = 1.0  # heartbeats, status and task records reach the disk this often
     heard_interval: float = 10.0  # a process's "last heard" is published and stored this often
     redeliver_after: float = 5.0  # a command nobody acknowledged is pushed again
+    ask_hello_after: float = 2.0  # a process that goes on without a hello is asked again
     retry_interval: float = 1.0  # pause after a failed commit
     sweep_interval: float = 1.0  # how often silence is judged
     purge_interval: float = 3600.0
+    purge_pause: float = 0.2  # before a purge that left something goes on
     max_clock_step: float = 5.0  # a longer gap between two events was our own sleep, not silence
     peer_silence: float = 300.0  # an operator connection unheard this long is forgotten
     max_sessions: int = 1_000_000
     max_sessions_per_process: int = 10_000
+    max_sessions_per_owner: int = 200_000  # of one key, or of one user of REST
+    max_greeting_parts: int = 500  # messages of one hello; 10,000 of the longest states need 300
+    max_gone: int = 100_000  # processes without sessions whose secret is remembered
     max_processes: int = 100_000
+    max_processes_per_owner: int = 20_000  # of one key, or REST sessions of one user
     max_peers: int = 100_000
     max_waiters: int = 10_000
+    max_waiters_per_peer: int = 2_000  # a gateway waits for all of its users
     max_open_commands: int = 10_000
     max_commands_kept: int = 10_000  # finished ones, for repeats of their idempotency keys
     max_tombstones: int = 100_000
     max_unsaved_ended: int = 100_000  # ended sessions a failing store has not taken yet
     max_unsaved_tasks: int = 100_000
-    rows_per_flush: int = 1_000
+    rows_per_flush: int = 256  # a few milliseconds, which a kill may have to wait
+
+    @property
+    def clock_step(self) -> float:
+        """The longest that may pass between two events and still count as silence (seconds).
+
+        Well below what any silence is judged by, however short that was set; the loop turns
+        more often than this.
+        """
+        return min(self.max_clock_step, self.stale_after / 4, self.cleanup_after / 4)
+
+
+@dataclass(slots=True)
+class Greeting:
+    """A hello whose parts are still coming: what each says is applied at once, so that only the
+    names of the sessions are kept."""
+
+    number: int  # of the hello itself
+    parts: int = 0
+    held: set[str] = field(default_factory=set)  # sessions it has named
 
 
 @dataclass(slots=True, eq=False)
@@ -60,11 +87,12 @@ class Process:
     pid: int
     heard: float  # observed clock
     heard_wall: float
+    owner: str | None = None  # the key or the REST user it belongs to; None where none is asked for
     route: Route | None = None
     number: int | None = None  # of the last message applied; None: not heard since we started
     acked: int = 0  # number up to which everything is durable
-    asked_hello: bool = False
-    greeting: list[dict[str, Any]] | None = None  # parts of an unfinished hello
+    asked_hello: float | None = None  # observed; when it was last asked to say hello
+    greeting: Greeting | None = None  # while a hello is unfinished
     heard_published: float = 0.0
     heard_stored: float = 0.0
     tasks_waiting: int = 0  # finished tasks of its sessions that are not stored yet
@@ -73,7 +101,13 @@ class Process:
 
     def row(self) -> ProcessRow:
         return ProcessRow(
-            self.instance, self.source, self.secret_hash, self.host, self.pid, self.heard_wall
+            self.instance,
+            self.source,
+            self.secret_hash,
+            self.host,
+            self.pid,
+            self.heard_wall,
+            self.owner,
         )
 
 
@@ -114,10 +148,18 @@ class Session:
             error,
         )
 
+    def status_row(self) -> StatusRow:
+        """What has changed since its row was stored."""
+        command = self.commands[0].command_id if self.commands else None
+        return StatusRow(
+            self.session_id, self.status, self.task, self.task_start, command, self.kill_error
+        )
+
     def weight(self) -> int:
         """Upper bound (bytes) of its row on the wire."""
         reason = self.commands[0].reason if self.commands else None
-        return weigh(self.app, self.user, self.status, self.task, reason, self.kill_error)
+        host = self.process.host
+        return weigh(self.app, self.user, self.status, self.task, host, reason, self.kill_error)
 
     def wire(self) -> dict[str, Any]:
         """The raw row of docs/PROTOCOL.md, as operators and the feed get it."""
@@ -146,6 +188,7 @@ class Session:
 class Waiter(NamedTuple):
     """An operator who waits for news of a command; answered at ``deadline`` at the latest."""
 
+    route: Route
     deadline: float  # monotonic clock
     seen: int | None  # answer as soon as more targets than this are done; None: when all are
     answer: Callable[[Command], None]
@@ -236,3 +279,5 @@ class Peer:
     name: str  # who it is, for the audit: instance, host and pid
     heard: float  # observed clock
     process: Process | None = None  # set for the role "app"
+    user_id: str | None = None  # what the transport has proved: the public key
+    key: str | None = None  # that key's name in the allow-list

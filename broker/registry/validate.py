@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from broker.registry.core import Registry
 from broker.registry.model import Command, Session
 from broker.registry.state import State
@@ -33,7 +35,8 @@ def _sessions(state: State) -> None:
         _must(session.seq > last, f"{sid} breaks the order of seq")
         last = session.seq
         _must(sid not in state.tombstones, f"{sid} lives and is buried")
-        _must(state.by_app[session.app].get(sid) is session, f"{sid} is missing from its app")
+        _must(session in state.by_app[session.app], f"{sid} is missing from its app")
+        _must(session in state.in_order, f"{sid} is missing from the order")
         _must(session.process.sessions.get(sid) is session, f"{sid} is missing from its process")
         owner = state.processes.get(session.process.instance)
         _must(owner is session.process, f"the process of {sid} is unknown")
@@ -41,6 +44,9 @@ def _sessions(state: State) -> None:
     _must(last <= state.last_seq, "a seq was used that was not given out")
     filed = sum(len(table) for table in state.by_app.values())
     _must(filed == len(state.sessions), "an app lists sessions that are gone")
+    _must(len(state.in_order) == len(state.sessions), "the order holds sessions that are gone")
+    counted = Counter((session.app, session.status) for session in state.sessions.values())
+    _must(counted == state.statuses, "statuses are miscounted")
     _must(all(state.by_app.values()), "an app without sessions is kept")
 
 

@@ -13,7 +13,6 @@ from sessionclient.cli.shared import (
     CONTEXT,
     Failed,
     console,
-    count,
     json_option,
     operating,
     plain,
@@ -22,6 +21,7 @@ from sessionclient.cli.shared import (
 )
 from sessionclient.errors import LinkDown
 from sessionclient.operator import Operator
+from sessionclient.words import count
 
 
 @click.command(

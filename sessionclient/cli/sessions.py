@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich import box
@@ -14,13 +14,20 @@ from sessionclient.cli.shared import (
     SHORT_ID,
     cell,
     console,
-    count,
-    duration,
     json_option,
     operating,
     print_json,
     server_options,
 )
+from sessionclient.rows import shown_status
+from sessionclient.words import count, duration
+
+COLOURS: Final = {
+    "kill failed": "bold red",
+    "being killed": "red",
+    "stale": "yellow",
+    "running": "green",
+}
 
 
 @click.command(context_settings=CONTEXT, help="List the live sessions.")
@@ -82,12 +89,8 @@ def _ago(now: datetime, then: datetime) -> str:
 
 def _status(row: dict[str, Any]) -> tuple[str, str]:
     """Words and colour."""
-    if row["kill_requested"]:
-        stage = row["kill_stage"]
-        return ("kill failed", "bold red") if stage == "failed" else ("being killed", "red")
-    if row["is_stale"]:
-        return "stale", "yellow"
-    return row["status"], "green" if row["status"] == "running" else ""
+    words = shown_status(row)
+    return words, COLOURS.get(words, "")
 
 
 @click.command(context_settings=CONTEXT, help="End the sessions that have long been silent.")

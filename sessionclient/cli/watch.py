@@ -10,7 +10,6 @@ import click
 from sessionclient.cli.shared import (
     CONTEXT,
     SHORT_ID,
-    count,
     json_option,
     operating,
     plain,
@@ -18,6 +17,7 @@ from sessionclient.cli.shared import (
     server_options,
 )
 from sessionclient.mirror import Change
+from sessionclient.words import count
 
 MAX_KILLS: Final = 10_000  # remembered, so that none is told twice
 STATES: Final = {

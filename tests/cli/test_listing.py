@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from sessionclient.cli.shared import duration, plain
+from sessionclient.cli.shared import plain
+from sessionclient.words import duration
 from tests.cli.conftest import Open
 from tests.support.processes import BrokerProcess, eventually, free_port, running
 

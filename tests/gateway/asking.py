@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from broker.gateway.app import create_app
+from broker.gateway.app import Admission, create_app
 from broker.gateway.operator_like import OperatorLike
 
 BASE = "http://127.0.0.1:8000"
@@ -18,10 +18,12 @@ def ask(
     operator: OperatorLike,
     method: str,
     path: str,
+    *,
+    admission: Admission | None = None,
     **more: Any,
 ) -> httpx.Response:
     """The answer to one request; `more` goes to httpx."""
-    app = create_app(operator)
+    app = create_app(operator, admission)
 
     async def run() -> httpx.Response:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

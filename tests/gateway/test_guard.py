@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
-from broker.gateway.app import create_app
+from broker.gateway.app import Admission, create_app
 from broker.gateway.guard import LOOPBACK_HOSTS, host_of
 from broker.gateway.problems import SECURITY_HEADERS
 from tests.gateway.asking import ask, check_problem
@@ -20,7 +20,7 @@ HOST_DETAIL = (
 )
 ORIGIN_DETAIL = (
     "pages of another origin may not use this gateway; ask it from its own host, or"
-    " without an Origin header"
+    " without an Origin header, or start it with --allow-origin ORIGIN"
 )
 OWN = [
     "localhost",
@@ -77,7 +77,7 @@ def raw(operator: FakeOperator, headers: list[tuple[bytes, bytes]], **more: Any)
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(create_app(operator, **more)(scope, receive, send))
+    asyncio.run(create_app(operator, Admission(**more))(scope, receive, send))
     return sent[0]
 
 

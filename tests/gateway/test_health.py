@@ -58,6 +58,7 @@ def test_readyz(operator: FakeOperator) -> None:
             "status": "ready",
             "health": {"status": "ok", "cause": None, "message": None},
             "version": "1.0.0",
+            "tokens": None,
         },
     )
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from broker.gateway.token_file import change
+
 # the mark of tests that start real processes
 pytestmark = pytest.mark.process
 
@@ -36,7 +38,7 @@ def command(*flags: str) -> list[str]:
 
 
 def refused(*flags: str, **env: str) -> str:
-    """The one line on stderr of a start that is refused."""
+    """What stands on stderr of a start that is refused: one line, and maybe commands."""
     done = subprocess.run(
         command(*flags),
         cwd=ROOT,
@@ -48,9 +50,11 @@ def refused(*flags: str, **env: str) -> str:
     )
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     line, end, rest = done.stderr.partition("\n")
-    assert (end, rest) == ("\n", "")
+    assert end
+    # what follows are commands to copy
+    assert all(more.startswith(("  python -m ", "  panelbus ")) for more in rest.splitlines())
     assert line.startswith("gateway: ")
-    return line.removeprefix("gateway: ")
+    return done.stderr.removeprefix("gateway: ").removesuffix("\n")
 
 
 def free_port() -> int:
@@ -61,20 +65,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*flags: str, http: str = "127.0.0.1:0") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(
+    *flags: str, http: str = "127.0.0.1:0", **env: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A gateway whose broker is not there, and its URL."""
     server = f"tcp://127.0.0.1:{free_port()}"
     process = subprocess.Popen(
         command("--server", server, "--http", http, *flags),
         cwd=ROOT,
-        env=environment(),
+        env=environment(**env),
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        match = re.fullmatch(r".* INFO +gateway listening on (http://\S+)\n", line)
+        if "is open to everybody" in line:
+            line = process.stderr.readline()
+        match = re.fullmatch(r".* INFO +gateway listening on (https?://\S+)\n", line)
         assert match, line
         yield process, match.group(1)
     finally:
@@ -99,8 +107,14 @@ def running(*flags: str, http: str = "127.0.0.1:0") -> Iterator[tuple[subprocess
         (["--server", "tcp://x"], "'tcp://x' is not a broker's address; give tcp://HOST:PORT"),
         (["--server", "tcp://x:99999"], "'tcp://x:99999' is not a broker's address; give"),
         (["--timeout", "0"], "0.0 is not in the range 0.1<=x<=3600"),
-        (["--timeout", "nan"], "nan is not a number of seconds"),
+        (["--timeout", "nan"], "'nan' is not a number"),
         (["--log-level", "loud"], "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
+        (["--tokens", "/no/tokens.json"], "/no/tokens.json can't be read: No such file"),
+        (["--allow-origin", "*"], "'*' is not an origin; give each as a browser writes it"),
+        (["--allow-origin", "apps.example"], "'apps.example' is not an origin"),
+        (["--allow-origin", "https://apps.example/"], "'https://apps.example/' is not an origin"),
+        (["--rate", "0"], "0.0 is not in the range"),
+        (["--burst", "nan"], "'nan' is not a number"),
         (["--allow-host", "a:80"], "'a:80' is not a host name; give it without port"),
     ],
 )
@@ -116,9 +130,42 @@ def test_bad_value_in_the_environment() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_beyond_loopback_is_refused(host: str) -> None:
-    line = refused("--http", f"{host}:0")
-    assert "not a loopback address" in line
-    assert "listen on 127.0.0.1, or give --insecure" in line
+    http = f"{host}:8000"
+    lines = refused("--http", http).splitlines()
+    assert "is not a loopback address, so anybody who reaches it could end sessions" in lines[0]
+    assert "or listen on 127.0.0.1, or give --insecure if the network is trusted:" in lines[0]
+    start = f"  python -m broker.gateway --http '{http}' --tokens tokens.json"
+    start = start if "[" in host else start.replace("'", "")
+    assert lines[1:] == [
+        "  panelbus token create NAME --role operator --tokens tokens.json",
+        f"{start} --tls-cert cert.pem --tls-key key.pem",
+        f"{start} --behind-proxy   # if a proxy in front of it speaks TLS",
+    ]
+
+
+def test_beyond_loopback_with_tokens_it_wants_tls_or_a_proxy(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    change(path, lambda tokens: tokens, create=True)
+    lines = refused("--http", "0.0.0.0:8000", "--tokens", str(path)).splitlines()
+    assert "so tokens would cross the network readable. Encrypt it, or listen on" in lines[0]
+    start = f"  python -m broker.gateway --http 0.0.0.0:8000 --tokens {path}"
+    assert lines[1].startswith(f"{start} --tls-cert ")
+    assert lines[2].startswith(f"{start} --behind-proxy ")
+    with running("--tokens", str(path), "--behind-proxy", http="0.0.0.0:0") as (_, url):
+        port = url.rpartition(":")[2]
+        here = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{here}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"{here}/sessions", trust_env=False).status_code == 401
+    with running("--insecure", http="0.0.0.0:0", PANELBUS_TOKENS=str(path)) as (_, url):
+        port = url.rpartition(":")[2]
+        assert httpx.get(f"http://127.0.0.1:{port}/audit", trust_env=False).status_code == 401
+
+
+def test_the_rate_is_what_was_asked_for() -> None:
+    with running("--rate", "0.1", "--burst", "2", "--timeout", "0.1") as (_, url):
+        answers = [httpx.get(f"{url}/sessions/x", trust_env=False) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [503, 503, 429]
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
 
 
 def test_unknown_host() -> None:
@@ -148,6 +195,11 @@ def test_help_tells_units_variables_and_defaults() -> None:
         "in seconds. [env var: PANELBUS_TIMEOUT; default: 10.0",
         "PANELBUS_ALLOW_HOST",
         "PANELBUS_INSECURE",
+        "--tokens FILE",
+        "PANELBUS_TLS_KEY_PASSWORD",
+        "PANELBUS_RATE; default: 200",
+        "PANELBUS_BURST; default: 400",
+        "PANELBUS_CORS_ORIGIN",
         "PANELBUS_LOG_LEVEL; default: info",
     ):
         assert words in text
@@ -169,6 +221,8 @@ def test_it_serves_and_bounds_bodies_over_the_wire() -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         large = client.post("/sessions", content=chunks())
         assert (large.status_code, large.json()["code"]) == (413, "too_large")
+        head = client.get("/healthz", headers={"x": "y" * 20_000})
+        assert (head.status_code, head.json()["code"]) == (431, "too_large")
         foreign = client.get("/healthz", headers={"host": "evil.example"})
         assert (foreign.status_code, foreign.json()["code"]) == (421, "foreign_host")
         up = client.get("/metrics")

@@ -13,59 +13,27 @@ from broker.gateway import models, openapi
 from tests.gateway.asking import ask
 from tests.support.fake_operator import FakeOperator
 
+GUARDED = {"401", "403", "429"}  # what every route answers that wants a token
 ROUTES = {
-    ("get", "/sessions"): {"200", "403", "422", "503"},
-    ("post", "/sessions"): {"201", "400", "403", "413", "415", "422", "429", "503"},
-    ("delete", "/sessions/stale"): {"200", "403", "422", "503"},
-    ("get", "/sessions/{session_id}"): {"200", "403", "404", "422", "503"},
-    ("delete", "/sessions/{session_id}"): {"200", "403", "404", "409", "422", "503"},
-    ("post", "/sessions/{session_id}/heartbeat"): {
-        "200",
-        "403",
-        "404",
-        "409",
-        "413",
-        "422",
-        "503",
-    },
-    ("put", "/sessions/{session_id}/status"): {
-        "200",
-        "400",
-        "403",
-        "404",
-        "409",
-        "413",
-        "415",
-        "422",
-        "503",
-    },
-    ("post", "/sessions/{session_id}/kill"): {
-        "202",
-        "400",
-        "403",
-        "404",
-        "409",
-        "413",
-        "415",
-        "422",
-        "429",
-        "503",
-    },
-    ("post", "/apps/{app_name}/kill-all"): {
-        "202",
-        "400",
-        "403",
-        "413",
-        "415",
-        "422",
-        "429",
-        "503",
-    },
-    ("get", "/commands/{command_id}"): {"200", "403", "404", "422", "503"},
+    ("get", "/sessions"): GUARDED | {"200", "422", "503"},
+    ("post", "/sessions"): GUARDED | {"201", "400", "413", "415", "422", "503"},
+    ("delete", "/sessions/stale"): GUARDED | {"200", "422", "503"},
+    ("get", "/sessions/{session_id}"): GUARDED | {"200", "404", "422", "503"},
+    ("delete", "/sessions/{session_id}"): GUARDED | {"200", "404", "409", "422", "503"},
+    ("post", "/sessions/{session_id}/heartbeat"): GUARDED
+    | {"200", "404", "409", "413", "422", "503"},
+    ("put", "/sessions/{session_id}/status"): GUARDED
+    | {"200", "400", "404", "409", "413", "415", "422", "503"},
+    ("post", "/sessions/{session_id}/kill"): GUARDED
+    | {"202", "400", "404", "409", "413", "415", "422", "503"},
+    ("post", "/apps/{app_name}/kill-all"): GUARDED | {"202", "400", "413", "415", "422", "503"},
+    ("get", "/commands/{command_id}"): GUARDED | {"200", "404", "422", "503"},
+    ("get", "/audit"): GUARDED | {"200", "422", "503"},
     ("get", "/healthz"): {"200", "403"},
-    ("get", "/readyz"): {"200", "403", "503"},
-    ("get", "/metrics"): {"200", "403"},
+    ("get", "/readyz"): {"200", "403", "429", "503"},
+    ("get", "/metrics"): GUARDED | {"200"},
 }
+OPEN = {"/healthz", "/readyz"}
 
 
 @pytest.fixture
@@ -82,6 +50,18 @@ def test_every_route_and_every_answer(document: dict[str, Any]) -> None:
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     } == ROUTES
+
+
+def test_what_needs_a_token_says_so(document: dict[str, Any]) -> None:
+    scheme = document["components"]["securitySchemes"]["bearer"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["security"] == ([] if path in OPEN else [{"bearer": []}])
+    kill = document["paths"]["/sessions/{session_id}/kill"]["post"]
+    assert kill["description"].endswith("\n\nRoles: operator.")
+    create = document["paths"]["/sessions"]["post"]
+    assert create["description"].endswith("\n\nRoles: app, operator.")
 
 
 def test_failures_are_problems(document: dict[str, Any]) -> None:
@@ -127,6 +107,10 @@ def test_examples_fit_their_models() -> None:
                 model.model_validate_json(json.dumps(example))
 
 
+def test_requests_go_where_the_document_was_found(document: dict[str, Any]) -> None:
+    assert [server["url"] for server in document["servers"]] == ["."]
+
+
 def test_docs_with_local_files(operator: FakeOperator) -> None:
     if openapi.local_assets() is None:
         assert find_spec("fastapi_offline") is None, "installed, but its files were not found"
@@ -134,11 +118,13 @@ def test_docs_with_local_files(operator: FakeOperator) -> None:
     page = ask(operator, "GET", "/docs")
     assert page.status_code == 200
     assert "http" not in page.text
-    files = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
-    assert sorted(files) == ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"]
+    # relative to /docs, so that they hold under any path that a proxy puts before it
+    files = re.findall(r'(?:src|href)="([^":]+)"', page.text)
+    assert sorted(files) == ["docs/swagger-ui-bundle.js", "docs/swagger-ui.css"]
+    assert "url: 'openapi.json'" in page.text
     kinds = {".js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8"}
     for file in files:
-        response = ask(operator, "GET", file)
+        response = ask(operator, "GET", f"/{file}")
         assert response.status_code == 200
         assert response.headers["content-type"] == kinds[file[-3:]]
         assert len(response.content) > 100_000

@@ -12,17 +12,17 @@ from tests.support.fake_operator import FakeOperator
 
 
 def test_two_gateways_that_start_at_once_do_not_share_a_port() -> None:
-    with bind("127.0.0.1", 0, beyond_loopback=False) as first:
+    with bind("127.0.0.1", 0, only_loopback="no") as first:
         port = first.getsockname()[1]
         assert url_of(first) == f"http://127.0.0.1:{port}"
         with pytest.raises(CannotListen, match=f"can't listen on 127.0.0.1:{port}: "):
-            bind("127.0.0.1", port, beyond_loopback=False)
+            bind("127.0.0.1", port, only_loopback="no")
 
 
 def test_the_port_is_free_at_once_afterwards() -> None:
-    with bind("127.0.0.1", 0, beyond_loopback=False) as first:
+    with bind("127.0.0.1", 0, only_loopback="no") as first:
         port = first.getsockname()[1]
-    with bind("127.0.0.1", port, beyond_loopback=False) as again:
+    with bind("127.0.0.1", port, only_loopback="no") as again:
         assert again.getsockname()[1] == port
 
 

@@ -1,118 +1,94 @@
-"""Virtual time and a network with faults, all drawn from one seed."""
+"""Virtual time, the events to come, the dice, the story and the counts of one run."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 Action = Callable[[], None]
 
+MAX_EVENTS = 200_000  # in one run; more is a loop that never comes to rest
 
-@dataclass(slots=True)
-class Faults:
-    """How bad the network and the disk are, as probabilities and seconds."""
 
-    lose: float = 0.0
-    repeat: float = 0.0
-    longest_delay: float = 0.002  # messages are delayed at random, so they overtake each other
-    commit_fails: float = 0.0
-    commit_delay: float = 0.001
+class Broken(AssertionError):
+    """An invariant does not hold. ``about`` names the sessions and commands concerned."""
+
+    def __init__(self, invariant: str, text: str, *about: str) -> None:
+        super().__init__(f"{invariant}: {text}")
+        self.invariant = invariant
+        self.about = frozenset(about)
+
+
+class Line(NamedTuple):
+    """One line of the story; a fault concerns everybody."""
+
+    at: float
+    text: str
+    about: tuple[str, ...]
+    fault: bool
 
 
 class World:
-    """The clock, the events to come, and the dice."""
+    """The clock and the dice of one run: equal seeds and plans make equal lives.
 
-    def __init__(self, seed: int) -> None:
+    Every channel and node throws dice of its own, so that leaving one fault out changes as little
+    as possible of everything else; that is what makes a failing run shrink.
+    """
+
+    def __init__(self, seed: int, *, only: frozenset[str] | None = None, story: bool = False):
+        """``only``: the faults of messages and commits that may happen; None allows all."""
         self.seed = seed
-        self.random = random.Random(seed)
         self.now = 1000.0
-        self.wall_offset = 1_700_000_000.0
-        self.faults = Faults()
-        self.story: list[str] = []
-        self._events: list[tuple[float, int, Action]] = []
+        self.stormy = True  # faults by chance happen until the storm is over
+        self.thorough = story  # dear checks at every step
+        self.counts: Counter[str] = Counter()
+        self.injected: list[str] = []  # names of the faults by chance that happened
+        self.events = 0
+        self.lines: list[Line] | None = [] if story else None
+        self._only = only
+        self._heap: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
 
+    def dice(self, name: str) -> random.Random:
+        return random.Random(f"{self.seed}/{name}")
+
+    def happens(self, fault: str) -> bool:
+        """Whether this fault, which the dice want, is allowed; it is counted if so."""
+        if self._only is not None and fault not in self._only:
+            return False
+        self.injected.append(fault)
+        self.counts[fault.partition(" ")[0]] += 1
+        if self.lines is not None:
+            self.lines.append(Line(self.now, fault, (), True))
+        return True
+
+    # --- time ------------------------------------------------------------------------------
+
+    def at(self, moment: float, action: Action) -> None:
+        heapq.heappush(self._heap, (moment, next(self._order), action))
+
     def after(self, delay: float, action: Action) -> None:
-        heapq.heappush(self._events, (self.now + delay, next(self._order), action))
-
-    def every(self, interval: float, action: Action) -> None:
-        def again() -> None:
-            action()
-            self.after(interval, again)
-
-        self.after(self.random.uniform(0.0, interval), again)
+        self.at(self.now + delay, action)
 
     def run(self, seconds: float) -> None:
         """Let time pass, event by event."""
         end = self.now + seconds
-        while self._events and self._events[0][0] <= end:
-            self.now, _, action = heapq.heappop(self._events)
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            self.now, _, action = heapq.heappop(heap)
             action()
+            self.events += 1
+            if self.events > MAX_EVENTS:
+                raise Broken("I14", f"{MAX_EVENTS} events and no rest")
         self.now = end
 
-    def tell(self, text: str) -> None:
-        """One line of what happened, for the report of a failure."""
-        self.story.append(f"{self.now:10.4f} {text}")
+    # --- the report ------------------------------------------------------------------------
 
-    def chance(self, probability: float) -> bool:
-        return self.random.random() < probability
-
-    def carry(self, deliver: Action) -> None:
-        """Take a message somewhere, or not, or twice, or late."""
-        if self.chance(self.faults.lose):
-            return
-        for _ in range(2 if self.chance(self.faults.repeat) else 1):
-            self.after(self.random.uniform(0.0, self.faults.longest_delay), deliver)
-
-
-class Connection:
-    """One connection of a client to the broker; a new one has a new route."""
-
-    def __init__(self, route: bytes) -> None:
-        self.route = route
-        self.open = True
-
-
-class Network:
-    """Who is connected to the broker, under which route."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.connections: dict[bytes, tuple[Connection, Any]] = {}
-        self._routes = itertools.count(1)
-        self.broker: Any = None
-
-    def connect(self, client: Any) -> Connection:
-        connection = Connection(b"r%d" % next(self._routes))
-        self.connections[connection.route] = (connection, client)
-        return connection
-
-    def disconnect(self, connection: Connection) -> None:
-        connection.open = False
-        self.connections.pop(connection.route, None)
-
-    def to_broker(self, connection: Connection, message: dict[str, Any]) -> None:
-        def deliver() -> None:
-            # what was sent before the connection broke may still arrive
-            if self.broker.running:
-                self.broker.receive(connection.route, message)
-
-        self.world.carry(deliver)
-
-    def to_client(self, route: bytes, message: dict[str, Any]) -> bool:
-        """False when that connection is known to be gone."""
-        found = self.connections.get(route)
-        if found is None:
-            return False
-        connection, client = found
-
-        def deliver() -> None:
-            if connection.open:
-                client.receive(message)
-
-        self.world.carry(deliver)
-        return True
+    def tell(self, text: str, *about: str, fault: bool = False) -> None:
+        """One line of what happened, kept only when a story is wanted."""
+        if self.lines is not None:
+            self.lines.append(Line(self.now, text, about, fault))

@@ -29,7 +29,8 @@ def tell(event: str, **more: object) -> None:
 @click.option("--sessions", default=1)
 @click.option("--heartbeat", default=1.0)
 @click.option("--hang", is_flag=True, help="Callbacks never return.")
-def main(server: str, app: str, sessions: int, heartbeat: float, hang: bool) -> None:
+@click.option("--linger", is_flag=True, help="Callbacks last until after the process is to end.")
+def main(server: str, app: str, sessions: int, heartbeat: float, hang: bool, linger: bool) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
@@ -37,10 +38,14 @@ def main(server: str, app: str, sessions: int, heartbeat: float, hang: bool) -> 
         tell("callback", session=tracker.session_id, reason=tracker.kill_reason)
         if hang:
             threading.Event().wait()
+        if linger:
+            stop.wait()
+            time.sleep(0.5)  # longer than the goodbye to the broker takes
 
     trackers = [SessionClient(app, f"user{i}", server, heartbeat) for i in range(sessions)]
     for tracker in trackers:
         tracker.on_kill(partial(killed, tracker))
+        tracker.on_kill(partial(tell, "last callback", session=tracker.session_id))
     tell("started", sessions=[tracker.session_id for tracker in trackers])
     stop.wait()
     tell("stopping")

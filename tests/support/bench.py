@@ -5,12 +5,17 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from broker.registry.access import Access
 from broker.registry.core import Registry
+from broker.registry.effects import ReadAudit
 from broker.registry.model import Now, Settings
 from broker.registry.validate import validate
 from broker.store import (
+    AuditRow,
     Batch,
     CommandRow,
+    EndedBadly,
+    Kept,
     Loaded,
     ProcessRow,
     SessionRow,
@@ -32,22 +37,33 @@ class Rows:
         self.sessions: dict[str, SessionRow] = {}
         self.tasks: dict[tuple[str, int], TaskRow] = {}
         self.commands: dict[str, CommandRow] = {}
+        self.audit: dict[int, AuditRow] = {}
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch) -> Kept:
+        refused = []
         for process in batch.processes:
             self.processes[process.instance] = process
         for session in batch.sessions:
             old = self.sessions.get(session.session_id)
             if old is None or old.ended_at is None or old.end_reason == "stale":
                 self.sessions[session.session_id] = session
+            elif session.ended_at is None:
+                refused.append(_tombstone(old))
+        for status in batch.statuses:
+            old = self.sessions.get(status.session_id)
+            if old is not None and old.ended_at is None:
+                self.sessions[status.session_id] = old._replace(**status._asdict())
         for task in batch.tasks:
             self.tasks[task.session_id, task.task_no] = task
         for command in batch.commands:
             self.commands[command.command_id] = command
+        for entry in batch.audit:
+            self.audit.setdefault(entry.number, entry)
         for instance, heard_at in batch.heard:
             if instance in self.processes:
                 row = self.processes[instance]
                 self.processes[instance] = row._replace(heard_at=heard_at)
+        return Kept(tuple(refused))
 
     def load(self) -> Loaded:
         live = sorted(
@@ -65,19 +81,45 @@ class Rows:
                 (c for c in self.commands.values() if c.stage != "refused"),
                 key=lambda row: row.requested_at,
             ),
-            tombstones=[
-                Tombstone(s.session_id, s.seq, s.end_reason or "", s.ended_at or 0, s.kill_command)
-                for s in ended
-            ],
+            tombstones=[_tombstone(s) for s in ended],
+            last_audit=max(self.audit, default=0),
             last_seq=max((s.seq for s in self.sessions.values()), default=0),
+            gone=[
+                (p.instance, p.secret_hash)
+                for p in sorted(self.processes.values(), key=lambda row: row.heard_at)
+                if p.secret_hash is not None and p.instance not in owners
+            ],
+            ended_badly={
+                s.session_id: EndedBadly(s.kill_command, s.kill_error, s.end_error)
+                for s in ended
+                if s.kill_command is not None and (s.kill_error or s.end_error) is not None
+            },
         )
+
+
+def _tombstone(row: SessionRow) -> Tombstone:
+    return Tombstone(
+        row.session_id,
+        row.seq,
+        row.end_reason or "",
+        row.ended_at or 0,
+        row.kill_command,
+        row.process,
+    )
 
 
 class Bench:
     """Drives one registry; every step is validated, every message crosses the codec."""
 
-    def __init__(self, rows: Rows | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        rows: Rows | None = None,
+        settings: Settings | None = None,
+        access: Access | None = None,
+    ) -> None:
         self.rows = rows or Rows()
+        self.access = access
+        self.users: dict[bytes, str] = {}  # what the transport has proved of a route
         self.settings = settings or Settings()
         self.mono, self.wall = 1000.0, WALL
         self.ids = (f"id{number:04d}" for number in itertools.count(1))
@@ -94,6 +136,7 @@ class Bench:
             feed_address="tcp://127.0.0.1:5761",
             version="test",
             settings=self.settings,
+            access=self.access,
         )
 
     @property
@@ -109,7 +152,7 @@ class Bench:
     def say(self, route: bytes, kind: str, **fields: Any) -> None:
         """A message arrives from ``route``; nothing is committed yet."""
         message = decode(encode({"k": kind, **fields}), TO_BROKER)
-        self.registry.handle(route, message, self.now)
+        self.registry.handle(route, message, self.now, self.users.get(route))
         self.settle()
 
     def settle(self) -> None:
@@ -121,6 +164,15 @@ class Bench:
             self.published.append(decode(encode(message), FEED))
         validate(self.registry)
 
+    def answer_reads(self) -> None:
+        """The store answers what it was asked about the audit."""
+        for read in self.registry.take_reads():
+            assert isinstance(read, ReadAudit)
+            newest = sorted(self.rows.audit.values(), reverse=True)
+            found = [row for row in newest if read.before is None or row.number < read.before]
+            self.registry.read_done(read, found[: read.limit])
+        self.settle()
+
     def begin(self) -> Batch | None:
         self.batch = self.registry.begin(self.now)
         return self.batch
@@ -130,9 +182,9 @@ class Bench:
         while self.batch is not None or self.begin() is not None:
             if self.batch is None:
                 return
-            self.rows.commit(self.batch)
+            kept = self.rows.commit(self.batch)
             self.batch = None
-            self.registry.committed(0.001, self.now)
+            self.registry.committed(0.001, self.now, kept)
             self.settle()
 
     def fail(self, *, kept: bool = False, error: StoreError | None = None) -> None:
@@ -142,7 +194,7 @@ class Bench:
         if kept and self.batch is not None:
             self.rows.commit(self.batch)
         self.batch = None
-        self.registry.commit_failed(error or StoreUnavailable("disk full", "full"), self.now)
+        self.registry.commit_failed(error or StoreUnavailable("disk broken", "io"), self.now)
         self.settle()
 
     def sleep(self, seconds: float, *, step: float = 1.0) -> None:

@@ -7,6 +7,7 @@ call; and a test can make it fail, hang or hold back the end of a kill.
 from __future__ import annotations
 
 import asyncio
+import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -24,20 +25,28 @@ class FakePage(NamedTuple):
     next_cursor: str | None
 
 
+class FakeAuditPage(NamedTuple):
+    """As `sessionclient.AuditPage`."""
+
+    rows: list[dict[str, Any]]
+    next_before: int | None
+
+
 class FakeOperator:
-    """Set `fails_with`, `hangs` or `stats_answer`; read `calls` and `closed`."""
+    """Set `fails_with`, `hangs` or `stats_answer`; read `calls`, `users` and `closed`."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, dict[str, Any]] = {}
         self.commands: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[Any, ...]] = []
+        self.users: list[tuple[str, str]] = []  # on whose behalf it was asked, and their roles
+        self.audit: list[dict[str, Any]] = []
         self.fails_with: Exception | None = None
         self.hangs = False
         self.closed = asyncio.Event()
         self.ended = asyncio.Event()  # set by a test: the kills that are waited for have ended
         self.stats_answer: dict[str, Any] = {"version": "1.0.0", "health": {"status": "ok"}}
         self._keys: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-        self._number = 0
 
     # --- for tests ---
 
@@ -86,6 +95,10 @@ class FakeOperator:
             for session in self.sessions.values()
             if all(value is None or session[name] == value for name, value in wanted.items())
         ]
+
+    def acting_for(self, name: str, role: str) -> FakeOperator:
+        self.users.append((name, role))
+        return copy.copy(self)  # which shares all that is kept
 
     # --- sessions ---
 
@@ -155,8 +168,7 @@ class FakeOperator:
     # --- kills ---
 
     def _command(self, targets: list[dict[str, Any]], reason: str | None, **more: Any) -> str:
-        self._number += 1
-        command_id = f"c{self._number}"
+        command_id = f"c{len(self.commands) + 1}"
         for session in targets:
             session.update(kill_requested=True, kill_reason=reason, kill_stage="requested")
         self.commands[command_id] = {
@@ -235,6 +247,12 @@ class FakeOperator:
         return command
 
     # --- the rest ---
+
+    async def get_audit(self, limit: int = 100, before: int | None = None) -> FakeAuditPage:
+        await self._called("get_audit", limit, before)
+        rows = [row for row in self.audit if before is None or row["number"] < before]
+        more = len(rows) > limit
+        return FakeAuditPage(rows[:limit], rows[limit - 1]["number"] if more else None)
 
     async def stats(self) -> dict[str, Any]:
         await self._called("stats")

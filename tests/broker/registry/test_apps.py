@@ -81,15 +81,6 @@ def test_a_message_before_hello_is_asked_to_say_hello() -> None:
     assert bench.take(b"a") == [{"k": "say_hello"}]
 
 
-def test_another_version_is_refused_with_what_to_do() -> None:
-    bench = Bench()
-    bench.say(b"a", "hello", **greeting(n=1) | {"v": 2})
-    (answer,) = bench.take(b"a")
-    assert answer["code"] == "unsupported_version"
-    assert "version 1" in answer["message"]
-    assert bench.state.peers == {}
-
-
 def test_a_repeat_is_ignored_and_a_gap_asks_for_hello_once() -> None:
     bench = Bench()
     peer = bench.app(b"a", session("s1"))
@@ -99,9 +90,13 @@ def test_a_repeat_is_ignored_and_a_gap_asks_for_hello_once() -> None:
     bench.say(b"a", "end", n=4, s="s1", reason="stopped")
     assert "s1" in bench.state.sessions
     assert peer.take() == [{"k": "say_hello"}]
-    bench.say(b"a", "heartbeat", n=5)
+    bench.sleep(1.0)
+    bench.say(b"a", "end", n=5, s="s1", reason="stopped")
+    assert peer.take() == []
+    bench.sleep(1.0)  # the question, or its answer, may have been lost
+    bench.say(b"a", "end", n=6, s="s1", reason="stopped")
     assert peer.take() == [{"k": "say_hello"}]
-    peer.n = 5
+    peer.n = 6
     peer.hello()
     assert bench.state.sessions == {}
     assert [m["k"] for m in peer.take()] == ["welcome"]
@@ -207,13 +202,37 @@ def test_another_process_cannot_claim_or_end_a_session() -> None:
     assert bench.state.sessions["s1"].status == "idle"
 
 
-def test_one_connection_that_turns_into_another_process_leaves_the_first() -> None:
+def test_a_connection_speaks_for_one_instance_in_one_role() -> None:
     bench = Bench()
     bench.app(b"a", session("s1"))
+    bench.operator(b"op")
+    refused = {
+        "k": "error",
+        "code": "forbidden",
+        "message": (
+            "this connection speaks for another instance or role already; open one of its own"
+        ),
+    }
+    for role, instance in (("app", "second"), ("viewer", "proc"), ("operator", "second")):
+        bench.say(b"a", "hello", **greeting(role, instance, 9, sessions=[]))
+        assert bench.take(b"a") == [refused]
+    for role in ("app", "viewer"):
+        bench.say(b"op", "hello", **greeting(role, "second", 9))
+        assert bench.take(b"op") == [refused]
+    assert bench.state.stats.rejected == {"second_identity": 5}
+    assert set(bench.state.processes) == {"proc"}
+    assert bench.state.processes["proc"].route == b"a"
+    assert set(bench.state.sessions) == {"s1"}
+    assert [peer.role for peer in bench.state.peers.values()] == ["app", "operator"]
+    bench.operator(b"op")  # the same again is no other
+
+
+def test_a_forgotten_connection_may_present_itself_as_anybody() -> None:
+    bench = Bench()
+    bench.app(b"a", session("s1"))
+    bench.sleep(bench.settings.cleanup_after + 2)
     bench.app(b"a", session("s2"), instance="second")
-    assert bench.state.processes["proc"].route is None
-    assert bench.state.processes["second"].route == b"a"
-    assert set(bench.state.sessions) == {"s1", "s2"}
+    assert set(bench.state.sessions) == {"s2"}
 
 
 def test_status_and_tasks_are_kept() -> None:
@@ -247,6 +266,17 @@ def test_a_number_is_not_acknowledged_before_the_tasks_below_it() -> None:
     bench.commit()
     assert ("s1", 1) in bench.rows.tasks
     assert peer.take() == [{"k": "ack", "n": 3}]
+
+
+def test_a_greeting_is_acknowledged_by_the_next_commit_with_the_tasks_it_brings() -> None:
+    bench = Bench()
+    peer = bench.app(b"a", session("s1"))  # whose commit was the flush of this second
+    done = {"s": "s1", "no": 1, "name": "load", "age": 3.0, "took": 2.0, "outcome": "ok"}
+    peer.hello(session("s1"), done=[done])
+    peer.take()
+    bench.commit()  # at the same instant
+    assert ("s1", 1) in bench.rows.tasks
+    assert peer.take() == [{"k": "ack", "n": 2}]
 
 
 def test_repeated_statements_change_nothing() -> None:
@@ -300,6 +330,25 @@ def test_our_own_sleep_is_not_taken_for_silence() -> None:
     bench.app(b"a", session("s1"))
     bench.jump(3600.0)
     assert "s1" in bench.state.sessions
+
+
+def test_our_own_sleep_is_not_taken_for_silence_however_short_silence_is_set() -> None:
+    bench = Bench(settings=Settings(stale_after=1.0, cleanup_after=2.0))
+    bench.app(b"a", session("s1"))
+    bench.jump(4.0)
+    assert bench.state.observed < 1.0
+    assert "s1" in bench.state.sessions
+
+
+def test_a_loop_that_turns_when_it_is_told_to_loses_no_time() -> None:
+    bench = Bench(settings=Settings(stale_after=1.0, cleanup_after=2.0))
+    bench.app(b"a", session("s1"))
+    began = bench.mono, bench.state.observed
+    while "s1" in bench.state.sessions:
+        bench.registry.beat(bench.now)
+        bench.jump(bench.registry.next_deadline(bench.now) - bench.mono)
+    assert bench.mono - began[0] == pytest.approx(bench.state.observed - began[1])
+    assert 2.0 <= bench.mono - began[0] < 3.1
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -361,3 +410,25 @@ def test_an_app_may_not_speak_as_an_operator_nor_a_viewer_kill() -> None:
     bench.say(b"v", "end", n=2, s="s1", reason="stopped")
     assert bench.take(b"v")[0]["code"] == "forbidden"
     assert not bench.state.sessions["s1"].commands
+
+
+def test_a_session_for_which_there_is_no_room_is_refused_with_the_limit() -> None:
+    bench = Bench(settings=Settings(max_sessions_per_process=2, max_sessions=3))
+    peer = bench.app(b"a", session("s1"), session("s2"))
+    peer.say("register", **session("s3"))
+    assert peer.take() == [
+        {
+            "k": "refused",
+            "s": "s3",
+            "reason": "its process has 2 sessions already, the most there may be; end some",
+        }
+    ]
+    other = bench.app(b"b", session("s4"), instance="other")
+    other.say("register", **session("s5"))
+    reason = "the broker has 3 sessions already, the most there may be"
+    assert other.take() == [{"k": "refused", "s": "s5", "reason": reason}]
+    assert bench.state.stats.rejected == {"too_many_sessions": 2}
+    peer.say("end", s="s1", reason="closed")
+    peer.say("register", **session("s6"))
+    bench.commit()
+    assert set(bench.state.sessions) == {"s2", "s4", "s6"}

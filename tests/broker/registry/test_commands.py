@@ -282,7 +282,9 @@ def test_a_session_killed_while_away_is_killed_when_it_returns_from_silence() ->
     bench.registry.unreachable(b"a")
     kill(bench, "s1", reason="why", wait=700.0)
     bench.commit()
-    bench.sleep(650.0)
+    for number in range(2, 15):
+        bench.sleep(50.0)
+        bench.say(b"op", "heartbeat", n=number)
     bench.commit()
     (answer,) = bench.take(b"op", "reply")
     assert answer["result"]["stage"] == "failed"
@@ -396,6 +398,18 @@ def test_too_many_open_commands_and_waiters_are_refused_or_answered_at_once() ->
     assert answers[2]["result"]["stage"] == "requested"
     assert answers[3]["code"] == "too_many"
     assert 1 not in answers
+
+
+def test_too_many_waiters_on_one_connection_are_answered_at_once() -> None:
+    bench, _ = started("s1", settings=Settings(max_waiters_per_peer=1))
+    bench.operator(b"other")
+    kill(bench, "s1", r=1, wait=60.0)
+    bench.commit()
+    kill(bench, "s1", r=2, wait=60.0)
+    bench.say(b"other", "kill", r=3, s="s1", wait=60.0)
+    bench.commit()
+    assert [answer["r"] for answer in bench.take(b"op", "reply")] == [2]
+    assert bench.take(b"other", "reply") == []
 
 
 def test_finished_commands_are_forgotten_beyond_a_bound() -> None:

@@ -242,6 +242,17 @@ def test_a_beat_repeats_the_newest_number_and_tells_the_health() -> None:
     assert bench.registry.beat(bench.now) is None
 
 
+def test_a_busy_feed_beats_too() -> None:
+    bench = started()
+    peer = bench.app(b"a", session("s1"))
+    beats = 0
+    for number in range(30):  # something changes three times a second
+        peer.say("status", s="s1", status=f"step {number}")
+        bench.jump(1 / 3)
+        beats += bench.registry.beat(bench.now) is not None
+    assert beats == 10
+
+
 def test_a_feed_message_always_fits_its_frame() -> None:
     bench = started()
     wide = "\N{GRINNING FACE}" * 255
@@ -275,8 +286,8 @@ def test_health_follows_the_store() -> None:
     bench.fail()
     assert bench.state.stats.health.wire() == {
         "status": "degraded",
-        "cause": "full",
-        "message": "disk full",
+        "cause": "io",
+        "message": "disk broken",
     }
     bench.jump(1.0)
     bench.commit()

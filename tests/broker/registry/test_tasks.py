@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.registry import apps, operators
+from broker.registry.effects import ReadTasks
 from broker.store import StoreUnavailable
 from sessionclient.wire import TO_BROKER
 from tests.support.bench import Bench, session
@@ -20,8 +21,9 @@ def read_tasks(bench: Bench, session_id: str = "s1") -> dict[str, Any]:
     """Ask for a session's tasks, and answer the question that puts to the store."""
     bench.say(b"op", "tasks", r=1, s=session_id)
     (read,) = bench.registry.take_reads()
+    assert isinstance(read, ReadTasks)
     rows = [row for row in bench.rows.tasks.values() if row.session_id == read.session_id]
-    bench.registry.tasks_read(read, rows[-read.limit :])
+    bench.registry.read_done(read, rows[-read.limit :])
     bench.settle()
     (answer,) = bench.take(b"op")
     return answer
@@ -58,7 +60,7 @@ def test_tasks_of_an_unknown_session_and_of_a_broken_disk() -> None:
     assert "nobody" in answer["message"]
     bench.say(b"op", "tasks", r=2, s="s1")
     (read,) = bench.registry.take_reads()
-    bench.registry.tasks_read(read, StoreUnavailable("the disk is gone", "io"))
+    bench.registry.read_done(read, StoreUnavailable("the disk is gone", "io"))
     bench.settle()
     assert bench.take(b"op")[0]["code"] == "unavailable"
 

@@ -1,0 +1,1 @@
+"""The live monitor: ``python -m monitor`` serves it, `MonitorDashboard` puts it into other apps."""

@@ -1,0 +1,253 @@
+"""Guards of what browsers meet: the monitor, its login, the demos' pool."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scripts.mutation.guard import Guard
+
+_MONITOR: Final = "tests/monitor"
+_LOGIN: Final = f"{_MONITOR}/test_login_server.py"
+
+GUARDS: Final = (
+    # --- the monitor: its login -------------------------------------------------------------
+    Guard(
+        "a stranger gets no page of the monitor",
+        "security",
+        "monitor/login.py",
+        "        if login is None:\n            if handler",
+        '        if login is None:\n            return "nobody"\n            if handler',
+        "tests/monitor/test_login_server.py::test_a_stranger_is_led_to_the_login",
+    ),
+    Guard(
+        "a login's cookie is looked up each time",
+        "security",
+        "monitor/logins.py",
+        "        return None if self.role(login) is None else login\n",
+        "        return login\n",
+        f"{_MONITOR}/test_logins.py",
+    ),
+    Guard(
+        "a logout ends the login for good",
+        "security",
+        "monitor/logins.py",
+        "            return None if login.id in self._ended else account.role\n",
+        "            return account.role\n",
+        f"{_MONITOR}/test_logins.py",
+    ),
+    Guard(
+        "a login ends when its user is changed, and in time",
+        "security",
+        "monitor/logins.py",
+        "        if account is None or account.stamp != login.stamp"
+        " or self._wall() >= login.expires:\n",
+        "        if account is None:\n",
+        f"{_MONITOR}/test_logins.py",
+    ),
+    Guard(
+        "a page acts for whoever is logged in",
+        "42, I12, security",
+        "monitor/logins.py",
+        '    return operator.acting_for(f"login {login.name}", role)\n',
+        "    return operator\n",
+        "tests/monitor/test_logins.py::test_a_page_acts_for_its_user_until_the_login_ends",
+    ),
+    Guard(
+        "a password is checked by scrypt",
+        "security",
+        "monitor/users.py",
+        "    return hmac.compare_digest(_key(password, kept.cost, kept.salt), kept.key)\n",
+        "    return True\n",
+        "tests/monitor/test_users.py::test_only_the_password_matches",
+    ),
+    Guard(
+        "an unknown user takes as long as a known one",
+        "security",
+        "monitor/users.py",
+        "        _key(password, cost, bytes(SALT_BYTES))\n",
+        "",
+        "tests/monitor/test_users.py::test_an_unknown_user_costs_the_same_hash",
+    ),
+    Guard(
+        "guessing passwords slows down",
+        "41, security",
+        "monitor/login.py",
+        "        if wait > 0 or keeper.waiting >= MAX_WAITING:\n",
+        "        if keeper.waiting >= MAX_WAITING:\n",
+        "tests/monitor/test_login_server.py::test_guessing_is_slowed_down_for_the_guesser",
+    ),
+    Guard(
+        "guesses at the same time count",
+        "41, security",
+        "monitor/login.py",
+        "        keeper.addresses.tried(address, now)\n        keeper.names.tried(name, now)\n",
+        "",
+        "tests/monitor/test_login_server.py::test_guessing_is_slowed_down_for_the_guesser",
+    ),
+    Guard(
+        "a form of another site does nothing (xsrf)",
+        "security",
+        "monitor/serving.py",
+        '        "xsrf_cookies": True,\n',
+        '        "xsrf_cookies": False,\n',
+        "tests/monitor/test_login_server.py::test_a_form_of_another_site_does_not_log_in",
+    ),
+    Guard(
+        "a page of another site has no websocket",
+        "54, security",
+        "monitor/serving.py",
+        "        websocket_origin=site.origins,\n",
+        '        websocket_origin=["*"],\n',
+        "tests/monitor/test_login_server.py::test_a_page_of_another_site_has_no_websocket",
+    ),
+    Guard(
+        "the page of one is not shown to another",
+        "43, security",
+        "monitor/login.py",
+        "            if not owns(handler, login):\n",
+        "            if False:\n",
+        "tests/monitor/test_login_server.py::test_the_page_of_one_can_t_be_taken_by_another",
+    ),
+    Guard(
+        "a page's token is signed",
+        "security",
+        "monitor/serving.py",
+        '        "sign_sessions": True,\n',
+        '        "sign_sessions": False,\n',
+        "tests/monitor/test_login_server.py::test_a_token_that_was_changed_is_refused",
+    ),
+    Guard(
+        "nobody names the session to join",
+        "43, security",
+        "monitor/login.py",
+        "            refuse_to_join(handler)\n",
+        "            pass\n",
+        "tests/monitor/test_login_server.py::test_a_session_can_t_be_named",
+    ),
+    Guard(
+        "a login leads nowhere else",
+        "security",
+        "monitor/login.py",
+        '    if path not in ("", "/", "./") or not mark:\n        return "./"\n',
+        "    if path:\n        return wanted\n",
+        "tests/monitor/test_login_server.py::test_the_right_password_lets_in",
+    ),
+    Guard(
+        "a page whose login has ended is cut off",
+        "security",
+        "monitor/login.py",
+        "                if told:\n",
+        "                if False:\n",
+        f"{_LOGIN}::test_a_user_that_is_removed_is_out_at_once",
+        hangs=True,
+    ),
+    Guard(
+        "safe headers are on every answer",
+        "46, security",
+        "monitor/serving.py",
+        "            headers.setdefault(name, value)\n",
+        "            pass\n",
+        "tests/monitor/test_login_server.py::"
+        "test_every_answer_has_the_headers_that_keep_browsers_safe",
+    ),
+    Guard(
+        "a form can't fill the memory",
+        "53, security",
+        "monitor/serving.py",
+        '{"max_body_size": MAX_BODY_BYTES, "body_timeout": BODY_TIMEOUT}',
+        '{"body_timeout": BODY_TIMEOUT}',
+        "tests/monitor/test_login_server.py::test_a_form_can_t_fill_the_memory",
+    ),
+    # --- the monitor: what it shows ---------------------------------------------------------
+    Guard(
+        "a page only reads the shared table",
+        "I12, security",
+        "monitor/readonly.py",
+        "        return self.kind in READS\n",
+        "        return True\n",
+        f"{_MONITOR}/test_readonly.py",
+    ),
+    Guard(
+        "a second request does not hide behind the first",
+        "I12, security",
+        "monitor/readonly.py",
+        "    if len(kinds) != 1:\n",
+        "    if not kinds:\n",
+        f"{_MONITOR}/test_readonly.py",
+    ),
+    Guard(
+        "values are shown as text",
+        "46, security",
+        "monitor/views.py",
+        "    return missing if value is None else escape(str(value))\n",
+        "    return missing if value is None else str(value)\n",
+        f"{_MONITOR}/test_views_escaping.py",
+    ),
+    Guard(
+        "names can't steer a terminal",
+        "46, security",
+        "sessionclient/cli/shared.py",
+        "char if char.isprintable() else",
+        "char if True else",
+        "tests/cli/test_listing.py::test_names_cannot_steer_the_terminal",
+    ),
+    Guard(
+        "a page that can't be told stops no other",
+        "I13",
+        "monitor/live.py",
+        "            except Exception:  # whatever is wrong with one page, the others are told\n",
+        "            except ZeroDivisionError:\n",
+        "tests/monitor/test_live.py::test_a_page_that_can_not_be_told_does_not_stop_the_others",
+    ),
+    Guard(
+        "a monitor beyond loopback has a login",
+        "security",
+        "monitor/exposure.py",
+        "    if not served.login:\n",
+        "    if False:\n",
+        f"{_MONITOR}/test_exposure.py",
+    ),
+    Guard(
+        "a login beyond loopback is encrypted",
+        "security",
+        "monitor/exposure.py",
+        "    if not served.secure:\n",
+        "    if False:\n",
+        f"{_MONITOR}/test_exposure.py",
+    ),
+    Guard(
+        "the cookie secret is its owner's alone",
+        "security",
+        "monitor/secret_files.py",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)",
+        f"{_MONITOR}/test_secret_files.py",
+    ),
+    Guard(
+        "users everybody can read are refused",
+        "security",
+        "monitor/users.py",
+        '    if os.name == "posix" and stat.S_IMODE(mode) & stat.S_IROTH:\n',
+        "    if False:\n",
+        "tests/monitor/test_users.py::test_a_file_that_everybody_can_read_is_refused",
+    ),
+    # --- the demos' pool --------------------------------------------------------------------
+    Guard(
+        "the pool stays while a session uses it",
+        "the pool",
+        "demos/shared_pool.py",
+        "        if not self._sessions and self._engine is not None:\n",
+        "        if self._engine is not None:\n",
+        "tests/demos/test_shared_pool.py::"
+        "test_a_session_that_comes_as_the_last_one_goes_keeps_the_pool",
+    ),
+    Guard(
+        "the pool goes with the last session",
+        "the pool",
+        "demos/shared_pool.py",
+        "                engine.loop.call_soon_threadsafe(self._end_unless_used)\n",
+        "                pass\n",
+        "tests/demos/test_shared_pool.py::"
+        "test_a_session_s_end_stops_its_own_workers_and_the_last_one_ends_all",
+    ),
+)

@@ -1,0 +1,1 @@
+"""What the structure promises: who may import whom, and how big things get."""

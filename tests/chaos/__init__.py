@@ -1,0 +1,1 @@
+"""The fault runs of scripts/chaos.py, and a short one of them."""

@@ -1,0 +1,231 @@
+"""The client's sockets: the monitor is read in any state (unread, it stalls libzmq after some 770
+connections, and with it everything else on that context), and nothing waits for a connection."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+import zmq
+
+from sessionclient import io_thread
+from sessionclient.io_thread import IoThread
+from sessionclient.link import Effect, Reset, Send
+from sessionclient.wire import TO_BROKER, Message, decode, encode
+from tests.support.processes import eventually, free_port
+
+CONNECTIONS = 1_500
+AT_ONCE = 25  # messages in one turn
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32)
+_READY = b"\x05READY\x0bSocket-Type" + (6).to_bytes(4, "big") + b"ROUTER"
+READY = b"\x04" + bytes([len(_READY)]) + _READY
+
+
+class Fickle:
+    """A broker that shakes hands and hangs up, for as long as it is let."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listening.accept()
+            except OSError:
+                return
+            with peer, suppress(ConnectionError):  # the client may hang up first, as at its end
+                peer.settimeout(20.0)
+                peer.sendall(GREETING + READY)
+                received = b""
+                while b"DEALER" not in received and (data := peer.recv(4096)):
+                    received += data
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(20.0)
+        assert not self._thread.is_alive()
+
+
+class Machine:
+    """Counts what it is told, and may want a new socket for each connection."""
+
+    def __init__(self, resets: bool) -> None:
+        self.connections = 0
+        self.ends = 0
+        self.gone = threading.Event()
+        self.received_kinds: list[str] = []
+        self._resets = resets
+        self._effects: list[Effect] = []
+
+    def connected(self, now: float) -> None:
+        self.connections += 1
+
+    def disconnected(self, now: float) -> None:
+        self.ends += 1
+        if self._resets and self.ends % 50 == 0:
+            self._effects.append(Reset())
+
+    def rejected(self, why: str, dead: bool, now: float) -> None:
+        raise AssertionError(f"there are no keys here: {why}, {dead}, {now}")
+
+    def received(self, message: Message, now: float) -> None:
+        self.received_kinds.append(str(message["k"]))
+
+    def fed(self, message: Message, now: float) -> None: ...
+    def wake(self, now: float) -> None: ...
+    def tick(self, now: float) -> None: ...
+    def next_deadline(self) -> float:
+        return float("inf")
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def closing(self, now: float) -> None: ...
+    def settled(self) -> bool:
+        return True
+
+    def closed(self) -> None:
+        self.gone.set()
+
+
+@pytest.fixture
+def fickle() -> Iterator[Fickle]:
+    broker = Fickle()
+    yield broker
+    broker.close()
+
+
+@pytest.mark.parametrize("resets", [False, True], ids=["one socket", "new sockets"])
+def test_a_broker_that_hangs_up_again_and_again_stalls_nothing(
+    fickle: Fickle, resets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(io_thread, "RECONNECT_MS", 1)
+    monkeypatch.setattr(io_thread, "RECONNECT_MAX_MS", 1)
+    machine = Machine(resets)
+    thread = IoThread(fickle.address, machine)
+    thread.start()
+    try:
+        eventually(lambda: machine.connections >= CONNECTIONS, "it connects again each time", 60.0)
+        eventually(lambda: machine.ends >= CONNECTIONS - 50, "and hears of each end", 60.0)
+    finally:
+        thread.close(0.0)
+    assert machine.gone.wait(20.0)
+
+
+class Talkative(Machine):
+    """Says a few things at once, and more of one in each turn when it is asked to."""
+
+    def __init__(self, *said: Message) -> None:
+        super().__init__(resets=False)
+        self.more: Message | None = None
+        self.turns = 0
+        self._effects = [Send(message) for message in said]
+
+    def tick(self, now: float) -> None:
+        self.turns += 1
+        if self.more is not None:
+            self._effects += [Send(self.more)] * AT_ONCE
+
+
+def beat(number: int, size: int = 0) -> Message:
+    return {"k": "heartbeat", "n": number, "filling": bytes(size)}
+
+
+def turns(thread: IoThread, machine: Talkative, count: int) -> None:
+    """Let the thread go round so often."""
+
+    def gone_round() -> bool:
+        thread.wake()
+        return machine.turns >= count
+
+    eventually(gone_round, "the thread goes round")
+
+
+@contextmanager
+def deaf_broker(address: str) -> Iterator[zmq.Socket[bytes]]:
+    """One that reads nothing by itself."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.set(zmq.RCVHWM, 1)
+        router.set(zmq.LINGER, 0)
+        router.bind(address)
+        yield router
+
+
+def numbers(thread: IoThread, router: zmq.Socket[bytes], last: int) -> list[int]:
+    """What arrives while the thread goes round, up to the last."""
+    found: list[int] = []
+
+    def arrived() -> bool:
+        thread.wake()
+        while router.poll(0):
+            _, payload = router.recv_multipart()
+            found.append(int(decode(payload, TO_BROKER)["n"]))
+        return last in found
+
+    eventually(arrived, "the last one arrives")
+    return found
+
+
+def test_what_is_said_without_a_connection_is_not_kept_for_the_next_one() -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    machine = Talkative(beat(1))
+    thread = IoThread(address, machine)
+    thread.start()
+    try:
+        turns(thread, machine, 3)
+        machine.more = beat(2)
+        with deaf_broker(address) as router:
+            turns(thread, machine, 4)
+            assert set(numbers(thread, router, 2)) == {2}
+    finally:
+        thread.close(0.0)
+    assert machine.gone.wait(20.0)
+
+
+def test_what_a_broker_does_not_read_is_bounded_and_holds_up_no_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(io_thread, "QUEUE", 10)
+    monkeypatch.setattr(io_thread, "PING_MS", 600_000)  # it is not taken for gone
+    address = f"tcp://127.0.0.1:{free_port()}"
+    machine = Talkative()
+    thread = IoThread(address, machine)
+    with deaf_broker(address) as router:
+        thread.start()
+        eventually(lambda: machine.connections, "it is connected")
+        machine.more = beat(1, 100_000)
+        turns(thread, machine, machine.turns + 20)
+        machine.more = beat(2)
+        kept = numbers(thread, router, 2)
+        assert kept.count(1) < 250  # the queue, and what the kernel holds
+        machine.more = beat(3, 100_000)
+        turns(thread, machine, machine.turns + 20)
+        thread.close(0.0)
+        eventually(lambda: not thread.alive, "it has ended, read or not")
+
+
+def test_what_is_no_message_is_counted_and_the_next_one_is_heard() -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    machine = Talkative()
+    thread = IoThread(address, machine)
+    with deaf_broker(address) as router:
+        thread.start()
+        eventually(lambda: machine.connections, "it is connected")
+        machine.more = beat(1)
+        thread.wake()
+        route, _ = router.recv_multipart()
+        for nonsense in ([b"\xc1"], [b""], [encode({"k": "welcome"})], [b"two", b"frames"]):
+            router.send_multipart([route, *nonsense])
+        router.send_multipart([route, encode({"k": "say_hello"})])
+        eventually(lambda: machine.received_kinds == ["say_hello"], "it is heard")
+        assert thread.malformed == 4
+        thread.close(0.0)
+    assert machine.gone.wait(20.0)

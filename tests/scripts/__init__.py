@@ -1,0 +1,1 @@
+"""The scripts that try the product, tried themselves."""
