@@ -55,6 +55,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	  { echo "Panelbus needs Python 3.11 or newer; say which with make PYTHON=python3.12" >&2; exit 2; }
 	@echo "Installing into $(VENV); this takes about a minute ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@# the lock names everything, so pip has nothing to resolve (and an older pip would look at newer
+	@# releases of what is asked for with an extra, and refuse them for want of a hash)
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip check --disable-pip-version-check >$(VENV)/pip-check.txt || { cat $(VENV)/pip-check.txt >&2; exit 1; }
 	@touch $@
