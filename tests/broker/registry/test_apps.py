@@ -362,6 +362,17 @@ def test_a_wall_clock_that_jumps_moves_no_timeout(hours: int) -> None:
     assert bench.state.sessions == {}
 
 
+def test_a_clock_that_went_back_makes_nobody_younger() -> None:
+    bench = Bench()
+    bench.app(b"a", session("s1"))
+    bench.sleep(500.0)
+    before = bench.state.observed
+    bench.jump(-100.0)
+    assert bench.state.observed == before
+    bench.sleep(202.0)
+    assert bench.state.sessions == {}
+
+
 def test_after_a_restart_everybody_has_the_whole_time_again() -> None:
     bench = Bench()
     bench.app(b"a", session("s1"))
