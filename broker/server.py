@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import logging
 import math
+import select
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import zmq
 
 from broker.backups import Backups
+from broker.outbox import NOBLOCK, Outbox
 from broker.registry.access import Access
 from broker.registry.core import Registry
 from broker.registry.effects import Found, Read
 from broker.registry.model import Now
 from broker.sockets import Sockets
-from broker.store import Store, StoreError, StoreUnavailable, StoreUnusable
-from broker.unread import LARGE, Unread
+from broker.store import Batch, Store, StoreError, StoreUnavailable, StoreUnusable
 from broker.writer import Checked, Outcome, Writer
-from sessionclient.errors import Misuse
 from sessionclient.wire import TO_BROKER, WireError, decode, encode
 
 log = logging.getLogger("panelbus.broker")
@@ -38,13 +38,11 @@ DRAIN_SECONDS: Final = 0.02  # the same for messages that cost much, such as lis
 FEED_BACKLOG: Final = 20_000  # changes that wait to be published; beyond it nothing is read
 FEED_GATHER: Final = 0.005  # seconds changes are gathered before they are published
 FEED_BURST: Final = 8  # messages published in one turn of the loop
+COMMAND_PATIENCE_MS: Final = 2  # the loop keeps still while a command goes to the disk
 STOP_TIMEOUT: Final = 3.0  # seconds an orderly stop may spend on the disk
 REBIND_PAUSE: Final = 0.02  # seconds between two tries
 REBIND_TIMEOUT: Final = 5.0  # seconds a feed may be without its address when it was reopened
 REJECT_LOG_INTERVAL: Final = 10.0  # seconds between log lines about rejected input
-# plain numbers: to combine pyzmq's own flags takes longer than to send a message
-NOBLOCK: Final = int(zmq.NOBLOCK)
-MORE_NOBLOCK: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 # An id that a client chose can be chosen again by another, which would then speak in its name.
 CHOSEN_ID: Final = "let the broker give this connection its routing id; do not set one"
@@ -78,9 +76,12 @@ class Bus:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
+        self._woken = select.poll()
+        self._woken.register(self._wake_read, select.POLLIN)
+        self._kept_still_for: Batch | None = None
         self._stopping = False
         self._feed_due: float | None = None
-        self._unread = Unread()
+        self._outbox = Outbox(sockets.router)
         self._rejections = 0
         self._next_reject_log = 0.0
         self._strangers: Counter[str] = Counter()  # turned away since the last line about them
@@ -142,6 +143,8 @@ class Bus:
                     self._swallow_wakes()
                 full = self._drain()
                 self._turn()
+                while self._keep_still():
+                    self._turn()
                 self._each_second()
             if before_finish is not None:
                 before_finish()
@@ -166,15 +169,31 @@ class Bus:
         with suppress(BlockingIOError):  # nothing to swallow
             self._wake_read.recv(4096)
 
+    def _keep_still(self) -> bool:
+        """Leave the interpreter to the writer for a moment while an operator's command waits for
+        the disk, once for each batch; True when that batch is done.
+
+        One thread runs at a time: as long as this one handles messages, the writer waits for it
+        after each statement, and a kill with it. A disk that is slow holds nothing up for longer.
+        """
+        batch = self._registry.awaited()
+        if batch is None or batch is self._kept_still_for:
+            return False
+        self._kept_still_for = batch
+        return bool(self._woken.poll(COMMAND_PATIENCE_MS))
+
     def _drain(self) -> bool:
         """Handle what has arrived; True when there may be more than the bounds allowed."""
-        feed, now = self._registry.state.feed, clock()
-        until = now.mono + DRAIN_SECONDS
+        state, now = self._registry.state, clock()
+        feed, ledger = state.feed, state.ledger
+        until, waited = now.mono + DRAIN_SECONDS, bool(ledger.after)
         for _ in range(DRAIN_LIMIT):
             if len(feed) >= FEED_BACKLOG:
                 return True  # senders wait, in their own queues, until it is published
             if not self._receive(now):
                 return False
+            if self._outcomes or (ledger.after and not waited):
+                return True  # a batch's first command, and what became of it, go before all else
             if time.monotonic() >= until:
                 return True
         return True
@@ -227,6 +246,7 @@ class Bus:
                 self._settle(outcome, now)
             else:
                 self._checked(outcome.trouble)
+        self._send()  # kills first: they were waited for already
         while self._answers:
             read, found = self._answers.popleft()
             self._registry.read_done(read, found)
@@ -252,7 +272,7 @@ class Bus:
         if now >= self._next_second:
             self._next_second = now + 1.0
             self._note_strangers()
-            self._unread.sweep()
+            self._outbox.unread.sweep()
             if not self._checking:
                 # what waits to be committed is a probe too; a full disk takes it from its reserve
                 full = self._registry.state.stats.health.cause == "full"
@@ -322,31 +342,8 @@ class Bus:
                 self._writer.submit(batch)
 
     def _send(self) -> None:
-        for route, message in self._registry.take_sends():
-            payload = _payload(message)
-            if payload is not None and len(payload) >= LARGE and not self._unread.has_room(route):
-                payload = _too_much_unread(message)
-            if payload is None:
-                continue
-            try:
-                self._send_one(route, payload)
-            except zmq.Again:
-                pass  # its queue is full: commands are pushed again, requests time out
-            except zmq.ZMQError as error:
-                if error.errno != zmq.EHOSTUNREACH:
-                    raise
-                self._registry.unreachable(route)
-
-    def _send_one(self, route: bytes, payload: bytes) -> None:
-        router = self._sockets.router
-        # NOBLOCK, or a peer that does not read would stop the whole bus
-        router.send(route, MORE_NOBLOCK)
-        if len(payload) < LARGE:
-            router.send(payload, NOBLOCK)
-            return
-        frame = zmq.Frame(payload, track=True, copy=False)
-        tracker = router.send(frame, NOBLOCK, copy=False, track=True)
-        self._unread.add(route, len(payload), tracker)
+        for route in self._outbox.send(self._registry.take_sends()):
+            self._registry.unreachable(route)
 
     def _publish(self, now: Now) -> None:
         if self._feed_due is None and len(self._registry.state.feed):
@@ -378,22 +375,3 @@ class Bus:
             self._swallow_wakes()
         self._feed_due = 0.0
         self._publish(clock())
-
-
-def _payload(message: dict[str, Any]) -> bytes | None:
-    try:
-        return encode(message)
-    except Misuse as error:  # our own bound was wrong: the peer learns that, the bus goes on
-        log.error("an answer could not be sent: %s", error)
-        if "r" not in message:
-            return None
-        text = "the answer is too long for one message; ask for less"
-        return encode({"k": "error", "r": message["r"], "code": "bad_request", "message": text})
-
-
-def _too_much_unread(message: dict[str, Any]) -> bytes | None:
-    """Instead of an answer; None for what is no answer: a command is pushed again later."""
-    if "r" not in message:
-        return None
-    text = "too many of your answers wait to be read; read them, then ask again"
-    return encode({"k": "error", "r": message["r"], "code": "too_many", "message": text})

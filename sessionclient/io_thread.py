@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from struct import Struct
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import zmq
 
@@ -170,7 +170,8 @@ class IoThread:
             for event in sockets.events():
                 self._happened(event, now)
             self._drain(sockets, now)
-            self._swallow_wakes()
+            if sockets.woken():
+                self._swallow_wakes()
             machine.wake(now)
             machine.tick(now)
             if self._close_by is not None and not goodbye_said:
@@ -204,7 +205,7 @@ class IoThread:
     def _swallow_wakes(self) -> None:
         # the flag first: what is put in after this wakes the thread again
         self._woken = False
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # nothing to swallow
             self._wake_in.recv(4096)
 
     def _drain(self, sockets: _Sockets, now: float) -> None:
@@ -244,6 +245,8 @@ class _Sockets:
         self._key = key
         self._poller = zmq.Poller()
         self._poller.register(wake, zmq.POLLIN)
+        self._wake = wake
+        self._ready: set[Any] = set()
         self._feed: zmq.Socket[bytes] | None = None
         self._feed_address = ""
         self._open()
@@ -282,21 +285,29 @@ class _Sockets:
         self._dealer.close()
 
     def poll(self, seconds: float) -> None:
-        self._poller.poll(math.ceil(seconds * 1000))
+        """Wait for anything; the readers below read nothing that this has not found ready."""
+        self._ready = {ready for ready, _ in self._poller.poll(math.ceil(seconds * 1000))}
+
+    def woken(self) -> bool:
+        return self._wake in self._ready
 
     def events(self) -> list[int]:
         """What happened to the connection, in order."""
         found = []
-        while self._monitor.poll(0):
-            event, _address = self._monitor.recv_multipart(zmq.NOBLOCK)
+        while self._monitor in self._ready:
+            try:
+                event, _address = self._monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
             found.append(_EVENT.unpack(event)[0])
         return found
 
     def messages(self) -> list[bytes]:
-        return _read(self._dealer)
+        return _read(self._dealer) if self._dealer in self._ready else []
 
     def feed_messages(self) -> list[bytes]:
-        return [] if self._feed is None else _read(self._feed)
+        feed = self._feed
+        return _read(feed) if feed is not None and feed in self._ready else []
 
     def perform(self, effect: Effect) -> None:
         if isinstance(effect, Send):

@@ -286,6 +286,12 @@ class Registry:
         message["health"] = self.state.stats.health.wire()
         return message
 
+    def awaited(self) -> Batch | None:
+        """The batch that is being committed, if an operator's command is in it or behind it."""
+        ledger = self.state.ledger
+        flight = ledger.flight
+        return flight.batch if flight is not None and (flight.after or ledger.after) else None
+
     # --- stopping --------------------------------------------------------------------------
 
     def flush_now(self) -> None:

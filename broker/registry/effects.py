@@ -13,11 +13,8 @@ CHANGES_PER_MESSAGE: Final = 500  # about 150 KB of usual rows
 FEED_BUDGET: Final = 400_000  # bytes of a message, as weighed: subscribers' queues are of messages
 
 
-class Send(NamedTuple):
-    """One message for one connection."""
-
-    route: Route
-    message: dict[str, Any]
+# One message for one connection. A plain tuple: one with names takes four times as long to make.
+Send = tuple[Route, dict[str, Any]]
 
 
 class ReadTasks(NamedTuple):

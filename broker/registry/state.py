@@ -70,13 +70,13 @@ class State:
     # --- talking ---------------------------------------------------------------------------
 
     def send(self, route: Route, kind: str, **fields: Any) -> None:
-        self.sends.append(Send(route, {"k": kind, **fields}))
+        self.sends.append((route, {"k": kind, **fields}))
 
     def reply(self, route: Route, request: int, result: Any) -> None:
         """Answer, unless who asked has been cut off since."""
         if route not in self.peers:
             return
-        self.sends.append(Send(route, {"k": "reply", "r": request, "result": result}))
+        self.sends.append((route, {"k": "reply", "r": request, "result": result}))
 
     def refuse(self, route: Route, request: int | None, code: str, message: str) -> None:
         self.send(route, "error", r=request, code=code, message=message)

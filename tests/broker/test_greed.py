@@ -87,8 +87,8 @@ def test_what_is_unread_goes_with_its_connection(running: RunningBus) -> None:
         peer.greet("v", role="viewer")
         for number in range(300):
             peer.say("list", r=number)
-        eventually(lambda: running.bus._unread.total > MAX_UNREAD_PEER / 2, "much is unread")
-    eventually(lambda: running.bus._unread.total == 0, "nothing is held any more")
+        eventually(lambda: running.bus._outbox.unread.total > MAX_UNREAD_PEER / 2, "much is unread")
+    eventually(lambda: running.bus._outbox.unread.total == 0, "nothing is held any more")
 
 
 def test_a_command_too_large_for_a_peer_that_reads_nothing_comes_when_it_reads(
@@ -99,7 +99,7 @@ def test_a_command_too_large_for_a_peer_that_reads_nothing_comes_when_it_reads(
     greedy.tell("hello_part", sessions=[], ended=[], last=True)
     while greedy.answer() != {"k": "ack", "n": 2}:
         pass
-    mine, unread = running.registry.state.processes["app"].route, running.bus._unread
+    mine, unread = running.registry.state.processes["app"].route, running.bus._outbox.unread
     monkeypatch.setattr(unread, "has_room", lambda route: route != mine)
     with RawPeer(running.address) as operator:
         operator.greet("op", role="operator")

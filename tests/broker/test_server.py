@@ -17,7 +17,7 @@ from broker.keyring import BrokerKey
 from broker.registry.access import Access
 from broker.registry.core import Registry
 from broker.registry.model import Peer, Settings
-from broker.server import DRAIN_LIMIT, Bus, _payload, clock
+from broker.server import DRAIN_LIMIT, Bus, clock
 from broker.sockets import AddressInUse, Sockets
 from broker.store import (
     Batch,
@@ -29,7 +29,7 @@ from broker.store import (
     TaskRow,
 )
 from broker.writer import MAX_READS
-from sessionclient.wire import FEED, FROM_BROKER, MAX_FRAME_BYTES, decode
+from sessionclient.wire import FEED, MAX_FRAME_BYTES, decode
 from tests.broker.raw import RawPeer
 from tests.broker.stores import EVERYTHING, DictStore
 from tests.support.bench import session
@@ -517,14 +517,14 @@ def test_a_flood_of_what_is_no_message_is_answered_in_full_and_logged_once(
 # --- what goes out -------------------------------------------------------------------------------
 
 
-class Router:
-    """A socket whose sending fails."""
+class Broken:
+    """A socket's sending, which fails."""
 
     def __init__(self, errno: int) -> None:
         self.error = zmq.Again(errno) if errno == zmq.EAGAIN else zmq.ZMQError(errno)
         self.tried = 0
 
-    def send(self, _frame: bytes, _flags: int) -> None:
+    def __call__(self, _frame: bytes, _flags: int) -> None:
         self.tried += 1
         raise self.error
 
@@ -536,8 +536,8 @@ def test_what_can_not_be_sent_stops_nothing_but_a_broken_socket_does(
     with RunningBus() as running:
         running.bus.stop()
         running.join()
-    state, router = running.registry.state, Router(errno)
-    monkeypatch.setattr(running.bus._sockets, "router", router)
+    state, push = running.registry.state, Broken(errno)
+    monkeypatch.setattr(running.bus._outbox, "_push", push)
     state.peers[b"a"] = Peer(b"a", "viewer", "v", 0.0)
     state.send(b"a", "command", reason="x" * MAX_FRAME_BYTES)  # which is skipped
     state.send(b"a", "ack", n=1)
@@ -546,22 +546,5 @@ def test_what_can_not_be_sent_stops_nothing_but_a_broken_socket_does(
             running.bus._send()
     else:
         running.bus._send()
-    assert router.tried == 1
+    assert push.tried == 1
     assert (b"a" in state.peers) == (errno != zmq.EHOSTUNREACH)
-
-
-# --- answers that are too long -------------------------------------------------------------------
-
-
-def test_an_answer_that_is_too_long_becomes_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    payload = _payload({"k": "reply", "r": 5, "result": "x" * MAX_FRAME_BYTES})
-    assert payload is not None
-    assert decode(payload, FROM_BROKER) == {
-        "k": "error",
-        "r": 5,
-        "code": "bad_request",
-        "message": "the answer is too long for one message; ask for less",
-    }
-    assert _payload({"k": "command", "reason": "x" * MAX_FRAME_BYTES}) is None
-    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
-    assert "could not be sent" in caplog.messages[0]

@@ -158,8 +158,8 @@ class Bench:
     def settle(self) -> None:
         """Collect what the registry wants said, without time passing."""
         self.registry.tick(self.now)
-        for send in self.registry.take_sends():
-            self.sent.append((send.route, decode(encode(send.message), FROM_BROKER)))
+        for route, sent in self.registry.take_sends():
+            self.sent.append((route, decode(encode(sent), FROM_BROKER)))
         while (message := self.registry.take_feed(self.now)) is not None:
             self.published.append(decode(encode(message), FEED))
         validate(self.registry)
