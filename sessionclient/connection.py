@@ -222,9 +222,10 @@ class OperatorConnection:
         if self._mirror is not None:
             self._mirror.fed(message, now)
 
-    def wake(self, now: float) -> None:
+    def wake(self, now: float) -> bool:
         while self._inbox:
             self._inbox.popleft()(now)
+        return False
 
     def tick(self, now: float) -> None:
         self._link.tick(now)

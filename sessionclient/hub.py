@@ -66,6 +66,7 @@ class Hub:
         # Bounded by the sessions: a change waits at most once for each (`queued`), and a session
         # is added, ended and declared failed only once.
         self._inbox: deque[Callable[[float], None]] = deque()
+        self._changes: deque[Source] = deque()
         self._next_complaint, self._left_out = 0.0, 0
         self._interval = float("inf")  # the shortest any session asked for
         self._io = IoThread(address, self, key=key)
@@ -81,7 +82,8 @@ class Hub:
         """A session's state has changed; the newest state is what will be told."""
         if not source.queued:
             source.queued = True
-            self._put(lambda now: self._changed(source, now))
+            self._changes.append(source)
+            self._io.wake_soon()
 
     def end(self, source: Source, reason: str, error: str | None = None) -> None:
         """A session is gone."""
@@ -172,9 +174,15 @@ class Hub:
     def fed(self, _message: Message, _now: float) -> None:
         """Sessions do not listen to the feed."""
 
-    def wake(self, now: float) -> None:
+    def wake(self, now: float) -> bool:
+        # a change is of a session that was added before, so it comes after the rest; one whose
+        # session has ended meanwhile changes nothing
         while self._inbox:
             self._inbox.popleft()(now)
+        changed = bool(self._changes)
+        while self._changes:
+            self._changed(self._changes.popleft(), now)
+        return changed
 
     def tick(self, now: float) -> None:
         self._link.tick(now)

@@ -33,6 +33,7 @@ from sessionclient.wire import (
 log = logging.getLogger("sessionclient")
 
 DRAIN_LIMIT: Final = 256  # messages read from one socket before anything else gets its turn
+LINGER: Final = 0.005  # seconds after a change within which the thread looks for more by itself
 LONGEST_POLL: Final = 60.0  # seconds
 JOIN_MARGIN: Final = 1.0  # seconds beyond its own time limit that closing waits for the thread
 
@@ -83,8 +84,8 @@ class Machine(Protocol):
     def fed(self, message: Message, now: float) -> None:
         """A message of the feed."""
 
-    def wake(self, now: float) -> None:
-        """Other threads have put something into the inbox."""
+    def wake(self, now: float) -> bool:
+        """Other threads may have put something into the inbox; whether more is likely to follow."""
 
     def tick(self, now: float) -> None: ...
     def next_deadline(self) -> float: ...
@@ -116,6 +117,7 @@ class IoThread:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._woken = False
+        self._lingers = False  # it will look at the inbox soon, unasked
         self._close_by: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -134,6 +136,12 @@ class IoThread:
             # a full buffer holds wake-ups enough, and after closing there is nobody to wake
             with suppress(OSError):
                 self._wake_out.send(b"\0")
+
+    def wake_soon(self) -> None:
+        """The same for what can wait for `LINGER`; costs nothing while one change follows another,
+        since to wake a thread takes longer than all else that a task does."""
+        if not self._lingers:
+            self.wake()
 
     def close(self, timeout: float) -> None:
         """Say goodbye for at most ``timeout`` seconds and end; from any thread, any number of
@@ -172,7 +180,8 @@ class IoThread:
             self._drain(sockets, now)
             if sockets.woken():
                 self._swallow_wakes()
-            machine.wake(now)
+            self._lingers = False  # before the look, so that what comes after it wakes the thread
+            self._lingers = machine.wake(now)
             machine.tick(now)
             if self._close_by is not None and not goodbye_said:
                 goodbye_said = True
@@ -200,7 +209,8 @@ class IoThread:
         deadline = min(self._machine.next_deadline(), time.monotonic() + LONGEST_POLL)
         if closing and self._close_by is not None:
             deadline = min(deadline, self._close_by)
-        return max(0.0, deadline - time.monotonic())
+        left = max(0.0, deadline - time.monotonic())
+        return min(left, LINGER) if self._lingers else left
 
     def _swallow_wakes(self) -> None:
         # the flag first: what is put in after this wakes the thread again

@@ -79,8 +79,8 @@ def test_changes_of_one_session_wait_as_one_mark(hub: Hub, monkeypatch: pytest.M
     for _ in range(1_000):
         hub.changed(busy)
     hub.changed(calm)
-    assert len(hub._inbox) == 2
+    assert len(hub._changes) == 2
     monkeypatch.undo()
     hub._io.wake()
-    eventually(lambda: not hub._inbox, "they are looked at")
+    eventually(lambda: not hub._changes, "they are looked at")
     eventually(lambda: not busy.queued, "and the next change counts")

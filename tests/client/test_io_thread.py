@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -12,7 +13,7 @@ import pytest
 import zmq
 
 from sessionclient import io_thread
-from sessionclient.io_thread import IoThread
+from sessionclient.io_thread import LINGER, IoThread
 from sessionclient.link import Effect, Reset, Send
 from sessionclient.wire import TO_BROKER, Message, decode, encode
 from tests.support.processes import eventually, free_port
@@ -79,7 +80,9 @@ class Machine:
         self.received_kinds.append(str(message["k"]))
 
     def fed(self, message: Message, now: float) -> None: ...
-    def wake(self, now: float) -> None: ...
+    def wake(self, now: float) -> bool:
+        return False
+
     def tick(self, now: float) -> None: ...
     def next_deadline(self) -> float:
         return float("inf")
@@ -229,3 +232,67 @@ def test_what_is_no_message_is_counted_and_the_next_one_is_heard() -> None:
         assert thread.malformed == 4
         thread.close(0.0)
     assert machine.gone.wait(20.0)
+
+
+class Busy(Machine):
+    """Finds changes in its inbox for as long as somebody puts some into it."""
+
+    def __init__(self) -> None:
+        super().__init__(resets=False)
+        self.inbox: deque[int] = deque()
+        self.found: list[int] = []
+        self.looks = 0
+        self.goes_on = False
+
+    def wake(self, now: float) -> bool:
+        self.looks += 1
+        before = len(self.found)
+        while self.inbox:
+            self.found.append(self.inbox.popleft())
+        return self.goes_on or len(self.found) > before
+
+
+@pytest.fixture
+def busy() -> Iterator[tuple[IoThread, Busy]]:
+    machine = Busy()
+    thread = IoThread(f"tcp://127.0.0.1:{free_port()}", machine)
+    thread.start()
+    yield thread, machine
+    thread.close(0.0)
+    assert machine.gone.wait(20.0)
+
+
+def test_a_thread_looks_for_more_by_itself_while_changes_follow_each_other(
+    busy: tuple[IoThread, Busy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread, machine = busy
+    machine.goes_on = True
+    thread.wake()
+    eventually(lambda: machine.looks > 3, "it looks again and again")
+    woken: list[bool] = []
+    monkeypatch.setattr(thread, "wake", lambda: woken.append(True))
+    for number in range(100):
+        machine.inbox.append(number)
+        thread.wake_soon()
+    eventually(lambda: machine.found == list(range(100)), "it finds them")
+    assert len(woken) < 50  # none but for a moment's look
+
+
+def test_no_change_is_overlooked_however_late_it_comes(busy: tuple[IoThread, Busy]) -> None:
+    thread, machine = busy
+    for number in range(300):
+        machine.inbox.append(number)
+        thread.wake_soon()
+        # at once, while it lingers, and when it has just gone to sleep
+        threading.Event().wait((0.0, LINGER / 2, LINGER, 1.5 * LINGER)[number % 4])
+    eventually(lambda: machine.found == list(range(300)), "it finds them all")
+
+
+def test_a_thread_that_found_nothing_more_sleeps(busy: tuple[IoThread, Busy]) -> None:
+    thread, machine = busy
+    machine.inbox.append(1)
+    thread.wake_soon()
+    eventually(lambda: machine.found == [1] and not thread._lingers, "it goes to sleep")
+    looks = machine.looks
+    assert not machine.gone.wait(10 * LINGER)
+    assert machine.looks <= looks + 1
