@@ -15,7 +15,9 @@ MAX_HEARTBEAT: Final = 86_400.0  # seconds
 
 
 class Settings:
-    """Checked."""
+    """Checked; there is one for each session, so it is kept small."""
+
+    __slots__ = ("app_name", "callback_timeout", "heartbeat_interval", "url", "user_id")
 
     app_name: str
     user_id: str | None

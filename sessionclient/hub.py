@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import secrets
 import socket
 import threading
 import time
@@ -46,7 +45,7 @@ class Source(Protocol):
 def new_identity(role: str) -> Identity:
     """Who this process is, for one connection's life."""
     host = socket.gethostname()[:MAX_TEXT_CHARS] or "unknown"
-    secret = secrets.token_bytes(SECRET_BYTES)
+    secret = os.urandom(SECRET_BYTES)
     return Identity(role, uuid.uuid4().hex, secret, host, os.getpid())
 
 

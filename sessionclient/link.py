@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from sessionclient.wire import PROTOCOL_VERSION, Message
@@ -48,8 +47,7 @@ class Unsubscribe(NamedTuple):
 Effect = Send | Reset | Subscribe | Unsubscribe
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who speaks: one life of one process. The secret proves it on a second connection."""
 
     role: str

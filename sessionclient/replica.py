@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -27,8 +26,7 @@ NEVER: Final = 1 << 63  # a number no acknowledgement reaches, being over wire.M
 TASKS_PER_MESSAGE: Final = 50  # finished ones beside a status or an end; 50 of the longest fit
 
 
-@dataclass(frozen=True, slots=True)
-class SessionState:
+class SessionState(NamedTuple):
     """The whole present state of a session; times are monotonic seconds of this process."""
 
     session_id: str
@@ -56,8 +54,7 @@ class SessionState:
         return fields
 
 
-@dataclass(frozen=True, slots=True)
-class TaskDone:
+class TaskDone(NamedTuple):
     """A finished task; ``number`` counts from 1 within its session."""
 
     session_id: str
@@ -82,13 +79,14 @@ class TaskDone:
         return fields
 
 
-@dataclass(slots=True)
 class _Ended:
     """An ended session, and the number of the message that told so."""
 
-    reason: str
-    error: str | None
-    number: int = NEVER
+    __slots__ = ("error", "number", "reason")
+
+    def __init__(self, reason: str, error: str | None) -> None:
+        self.reason, self.error = reason, error
+        self.number = NEVER
 
     def fields(self, session_id: str) -> dict[str, Any]:
         fields = {"s": session_id, "reason": self.reason}
@@ -97,10 +95,14 @@ class _Ended:
         return fields
 
 
-@dataclass(slots=True)
 class _Done:
-    task: TaskDone
-    number: int = NEVER
+    """A finished task, and the number of the message that told so."""
+
+    __slots__ = ("number", "task")
+
+    def __init__(self, task: TaskDone) -> None:
+        self.task = task
+        self.number = NEVER
 
 
 class Replica:

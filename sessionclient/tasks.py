@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 RUNNING = "running"
 IDLE = "idle"
 
 
-@dataclass(slots=True)
 class TaskStack:
     """The open tasks of one session, in the order they started.
 
@@ -16,8 +13,11 @@ class TaskStack:
     shows again, and only the end of the last makes the session idle.
     """
 
-    started: int = 0  # tasks ever started; the newest one's number
-    open: dict[int, tuple[str, float]] = field(default_factory=dict)  # number -> (name, since)
+    __slots__ = ("open", "started")
+
+    def __init__(self) -> None:
+        self.started = 0  # tasks ever started; the newest one's number
+        self.open: dict[int, tuple[str, float]] = {}  # number -> (name, since)
 
     def start(self, name: str, now: float) -> int:
         """A task begins; returns its number, counting from 1."""

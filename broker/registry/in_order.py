@@ -44,6 +44,10 @@ class InOrder:
             if session is not None:
                 yield session
 
+    def everybody(self) -> list[Session]:
+        """All of them, to be read at once and not kept."""
+        return [session for session in self._places if session is not None]
+
     def append(self, session: Session) -> None:
         """Add the newest one."""
         self._seqs.append(session.seq)
