@@ -301,4 +301,4 @@ class Registry:
     def unsaved(self) -> bool:
         """Whether anything still waits for the disk."""
         ledger = self.state.ledger
-        return ledger.flight is not None or bool(ledger.pending() or ledger.after)
+        return ledger.flight is not None or bool(ledger.pending() or ledger.after or ledger.behind)

@@ -1,20 +1,23 @@
 """What the store does not have yet, and what is to be said once it has.
 
 Urgent rows (registrations, ends, commands) ask for a commit at once; lazy ones (status, heartbeats,
-finished tasks) are coalesced and go about once a second, in bounded pieces. While one batch is
-being committed the next one gathers here: that is the whole of group commit.
+finished tasks) are coalesced and go about once a second. While one batch is being committed the
+next one gathers here: that is the whole of group commit. Sessions go in bounded pieces, so that a
+kill does not wait for the ends of ten thousand others.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from broker.registry.audit import Trail
 from broker.registry.model import Command, Now, Process, Session, Settings
 from broker.store import Batch, CommandRow, ProcessRow, SessionRow, TaskRow
 
+Rows = list[str]  # session ids
 Done = Callable[[Now], None]
 Failed = Callable[[Now, str], None]
 
@@ -26,6 +29,7 @@ class _Flight:
     batch: Batch
     after: list[tuple[Done, Failed]]
     acks: dict[Process, int]
+    behind: int  # how many that wait for later rows may have some in this batch, too
     tasks: list[tuple[TaskRow, Process]] = field(default_factory=list)
 
 
@@ -33,12 +37,14 @@ class _Flight:
 class Ledger:
     settings: Settings
     urgent: dict[str, Session | SessionRow] = field(default_factory=dict)
+    urgent_of: Counter[str] = field(default_factory=Counter)  # how many of each process
     lazy: dict[str, Session] = field(default_factory=dict)
     processes: dict[str, Process | ProcessRow] = field(default_factory=dict)
     heard: dict[str, Process] = field(default_factory=dict)
     commands: dict[str, Command | CommandRow] = field(default_factory=dict)
     tasks: deque[tuple[TaskRow, Process]] = field(default_factory=deque)
-    after: list[tuple[Done, Failed]] = field(default_factory=list)
+    after: list[tuple[Done, Failed]] = field(default_factory=list)  # go with the next batch
+    behind: list[tuple[Rows, Done, Failed]] = field(default_factory=list)  # with their last row
     acks: dict[Process, None] = field(default_factory=dict)  # those to be told of the next commit
     lazy_commands: dict[str, Command] = field(default_factory=dict)
     trail: Trail = field(default_factory=Trail)
@@ -52,7 +58,7 @@ class Ledger:
     # --- what happened ---------------------------------------------------------------------
 
     def registered(self, session: Session) -> None:
-        self.urgent[session.session_id] = session
+        self._enter(session.session_id, session)
         self.processes[session.process.instance] = session.process
         self.acks[session.process] = None
 
@@ -69,7 +75,7 @@ class Ledger:
 
     def ended(self, session: Session, row: SessionRow) -> None:
         self.lazy.pop(session.session_id, None)
-        self.urgent[session.session_id] = row
+        self._enter(session.session_id, row)
         self.acks[session.process] = None
         if len(self.urgent) > self.settings.max_unsaved_ended:
             self._drop_oldest_ended()
@@ -95,10 +101,23 @@ class Ledger:
         self.lazy_commands.pop(row.command_id, None)
         self.commands[row.command_id] = row
 
+    def _enter(self, session_id: str, row: Session | SessionRow) -> None:
+        if session_id not in self.urgent:
+            self.urgent_of[process_of(row)] += 1
+        self.urgent[session_id] = row
+
+    def _take(self, session_id: str) -> Session | SessionRow:
+        row = self.urgent.pop(session_id)
+        process = process_of(row)
+        self.urgent_of[process] -= 1
+        if not self.urgent_of[process]:
+            del self.urgent_of[process]
+        return row
+
     def _drop_oldest_ended(self) -> None:
         for session_id, row in self.urgent.items():
             if isinstance(row, SessionRow):
-                del self.urgent[session_id]
+                self._take(session_id)
                 self.dropped += 1
                 return
 
@@ -131,7 +150,7 @@ class Ledger:
         """When the next batch wants to be committed (monotonic), None for not at all."""
         if self.flight is not None:
             return None
-        urgent = self.urgent or self.processes or self.commands or self.after
+        urgent = self.urgent or self.processes or self.commands or self.after or self.behind
         lazy = self.lazy or self.heard or self.tasks or self.lazy_commands or self.trail.rows
         if not urgent and not lazy:
             return max(self.next_purge, self.retry_at)
@@ -144,17 +163,22 @@ class Ledger:
             return None
         batch = Batch(
             processes=[p.row() if isinstance(p, Process) else p for p in self.processes.values()],
-            sessions=[s.row() if isinstance(s, Session) else s for s in self.urgent.values()],
+            sessions=self._take_urgent(),
             commands=[c.row() if isinstance(c, Command) else c for c in self.commands.values()],
             # all of it with every batch, so that a command and its row are never apart
             audit=self.trail.take(),
         )
-        # a number covers the finished tasks below it too, so it waits for those
-        acks = {p: p.number or 0 for p in self.acks if not p.tasks_waiting}
+        # a number covers the rows below it too, and the finished tasks, so it waits for those
+        acks = {
+            p: p.number or 0
+            for p in self.acks
+            if not p.tasks_waiting and p.instance not in self.urgent_of
+        }
         for process in acks:
             del self.acks[process]
-        self.flight = _Flight(batch, self.after, acks)
-        self.processes, self.urgent, self.commands, self.after = {}, {}, {}, []
+        after = self.after + self._take_behind()
+        self.flight = _Flight(batch, after, acks, len(self.behind))
+        self.processes, self.commands, self.after = {}, {}, []
         if now.mono >= self.next_flush:
             # somebody waits for a command: lazy rows don't make that longer, but wait only once
             self.flush_put_off = bool(batch.commands) and not self.flush_put_off
@@ -168,6 +192,31 @@ class Ledger:
             batch.purge_audit_before = now.wall - self.settings.audit_retention
             self.next_purge = now.mono + self.settings.purge_interval
         return batch
+
+    def _take_urgent(self) -> list[SessionRow]:
+        """Rows of sessions for the next batch: the oldest, and those that its commands are about,
+        which a crash would let forget those sessions if they came to the disk first."""
+        limit = self.settings.rows_per_flush
+        if len(self.urgent) <= limit:
+            taken, self.urgent, self.urgent_of = list(self.urgent.values()), {}, Counter()
+        else:
+            targets = (sid for c in self.commands.values() for sid in c.targets)
+            chosen = dict.fromkeys(chain(islice(self.urgent, limit), targets))
+            taken = [self._take(sid) for sid in chosen if sid in self.urgent]
+        return [row.row() if isinstance(row, Session) else row for row in taken]
+
+    def _take_behind(self) -> list[tuple[Done, Failed]]:
+        """What may be said with the next batch, because it takes the last row it waited for."""
+        ready, waiting = [], []
+        for rows, done, failed in self.behind:
+            while rows and rows[-1] not in self.urgent:
+                rows.pop()
+            if rows:
+                waiting.append((rows, done, failed))
+            else:
+                ready.append((done, failed))
+        self.behind = waiting
+        return ready
 
     def _add_lazy(self, flight: _Flight) -> None:
         batch, limit = flight.batch, self.settings.rows_per_flush
@@ -183,7 +232,11 @@ class Ledger:
             process.tasks_waiting -= 1
             batch.tasks.append(task)
             flight.tasks.append((task, process))
-            if not process.tasks_waiting:
+            if process.tasks_waiting:
+                continue
+            if process.instance in self.urgent_of:
+                self.acks[process] = None
+            else:
                 flight.acks[process] = process.number or 0
                 self.acks.pop(process, None)
 
@@ -204,10 +257,10 @@ class Ledger:
         batch = flight.batch
         for row in batch.sessions:
             if row.session_id in live:
-                self.urgent.setdefault(row.session_id, live[row.session_id])
+                self._enter(row.session_id, live[row.session_id])
                 self.lazy.pop(row.session_id, None)
-            else:
-                self.urgent.setdefault(row.session_id, row)
+            elif row.session_id not in self.urgent:
+                self._enter(row.session_id, row)
         for status in batch.statuses:
             if status.session_id in live:  # or its last row waits already
                 self.changed(live[status.session_id])
@@ -223,10 +276,16 @@ class Ledger:
         self.trail.put_back(batch.audit)
         self.acks.update(dict.fromkeys(flight.acks))
         self.retry_at = now.mono + self.settings.retry_interval
-        for _, refuse in flight.after:
+        behind, self.behind = self.behind[: flight.behind], self.behind[flight.behind :]
+        for refuse in (*(f for _, f in flight.after), *(f for _, _, f in behind)):
             refuse(now, why)
 
     def _landed(self) -> _Flight:
         if self.flight is None:
             raise RuntimeError("no batch is being committed")
         return self.flight
+
+
+def process_of(row: Session | SessionRow) -> str:
+    """The instance of the process that has or had this session."""
+    return row.process.instance if isinstance(row, Session) else row.process

@@ -42,7 +42,7 @@ def create(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
             commands.end_session(state, session, "refused", None, at)
         state.refuse(peer.route, message["r"], "unavailable", f"not registered: {why}")
 
-    state.ledger.after.append((created, refused))
+    state.ledger.behind.append(([session_id], created, refused))
 
 
 def _rest_session(state: State, peer: Peer, message: dict[str, Any], now: Now) -> Session | None:
@@ -73,8 +73,9 @@ def delete(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
         state.ledger.trail.note(
             now, who, "delete", "done", app_name=session.app, targets=(session.session_id,)
         )
-    state.ledger.after.append(
+    state.ledger.behind.append(
         (
+            [session.session_id],
             lambda _at: state.reply(peer.route, message["r"], {}),
             lambda _at, why: state.refuse(
                 peer.route, message["r"], "unavailable", f"removed, but not stored yet: {why}"
@@ -128,8 +129,9 @@ def cleanup(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None
     if count == 0:
         state.reply(peer.route, message["r"], {"count": 0})
         return
-    state.ledger.after.append(
+    state.ledger.behind.append(
         (
+            ended,
             lambda _at: state.reply(peer.route, message["r"], {"count": count}),
             lambda _at, why: state.refuse(
                 peer.route, message["r"], "unavailable", f"removed, but not stored yet: {why}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from broker.registry.core import Registry
+from broker.registry.ledger import process_of
 from broker.registry.model import Command, Session
 from broker.registry.state import State
 
@@ -20,6 +21,7 @@ def validate(registry: Registry) -> None:
     _processes(state)
     _peers(state)
     _commands(state)
+    _ledger(state)
     _bounds(state)
 
 
@@ -112,6 +114,16 @@ def _command(state: State, command: Command) -> None:
         _must(session is not None, f"{name} waits for {sid}, which is gone")
         if session is not None:
             _must(command in session.commands, f"{sid} does not know of {name}")
+
+
+def _ledger(state: State) -> None:
+    ledger = state.ledger
+    waiting = Counter(process_of(row) for row in ledger.urgent.values())
+    _must(waiting == ledger.urgent_of, "rows that wait are miscounted")
+    for instance in waiting:
+        process = state.processes.get(instance)
+        if process is not None and process.source == "bus":
+            _must(ledger.concerns(process), f"{instance} may be told that it is durable")
 
 
 def _bounds(state: State) -> None:

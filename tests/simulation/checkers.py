@@ -258,7 +258,7 @@ def i14_unrest(fleet: Fleet) -> str | None:
     broker, lives = fleet.broker, fleet.living()
     ledger = broker.registry.state.ledger
     # heartbeats come for ever
-    due = ledger.pending() - len(ledger.heard) or ledger.after
+    due = ledger.pending() - len(ledger.heard) or ledger.after or ledger.behind
     written = ledger.flight is not None and replace(ledger.flight.batch, heard=[])
     if not broker.running or broker.is_frozen or due or written:
         return "the broker is busy"

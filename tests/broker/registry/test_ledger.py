@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from broker.registry.model import Settings
 from tests.support.bench import AppPeer, Bench, session
 
 
@@ -81,3 +84,108 @@ def test_a_status_whose_commit_fails_is_written_by_a_later_one(kept: bool) -> No
     bench.commit()
     assert bench.rows.sessions["s1"].status == "working"
     assert bench.rows.sessions["s2"].end_reason == "stopped"
+
+
+# --- pieces --------------------------------------------------------------------------------------
+
+PIECES = Settings(rows_per_flush=3)
+
+
+def step(bench: Bench) -> list[str]:
+    """One commit; whose rows it had."""
+    batch = bench.begin()
+    assert batch is not None
+    kept = bench.rows.commit(batch)
+    bench.batch = None
+    bench.registry.committed(0.001, bench.now, kept)
+    bench.settle()
+    return [row.session_id for row in batch.sessions]
+
+
+def many(count: int, first: int = 1) -> list[dict[str, Any]]:
+    return [session(f"s{number}") for number in range(first, first + count)]
+
+
+def test_many_sessions_go_to_the_disk_in_pieces_the_oldest_first() -> None:
+    bench = Bench(settings=PIECES)
+    bench.app(b"a").hello(*many(7))
+    assert [step(bench) for _ in range(3)] == [["s1", "s2", "s3"], ["s4", "s5", "s6"], ["s7"]]
+    assert bench.begin() is None
+
+
+def test_a_process_is_told_that_it_is_durable_with_the_last_piece() -> None:
+    bench = Bench(settings=PIECES)
+    big, small = bench.app(b"a"), bench.app(b"b", instance="other")
+    big.hello(*many(5))
+    small.hello(session("x"))
+    for peer in (big, small):
+        peer.take()
+    assert step(bench) == ["s1", "s2", "s3"]
+    big.say("heartbeat")
+    before = [message["n"] for message in big.take("ack")]
+    assert not small.take("ack")
+    assert step(bench) == ["s4", "s5", "x"]
+    (number,) = (message["n"] for message in big.take("ack"))
+    assert before < [number]
+    assert small.take("ack")
+
+
+def test_nor_is_it_told_so_when_its_finished_tasks_are_written_before() -> None:
+    bench = Bench(settings=PIECES)
+    done = {"no": 1, "name": "t", "age": 5.0, "took": 4.0, "outcome": "ok"}
+    peer = bench.app(b"a")
+    bench.commit()
+    peer.take()
+    peer.hello(*many(5), done=[{"s": "s1", **done}])
+    step(bench)
+    assert [row.task_no for row in bench.rows.tasks.values()] == [1]
+    assert not peer.take("ack")
+    step(bench)
+    assert peer.take("ack")
+
+
+def test_a_kill_takes_the_sessions_it_is_about_along() -> None:
+    """Else a crash would leave a kill of a session that the broker does not know."""
+    bench = Bench(settings=PIECES)
+    bench.operator()
+    bench.app(b"a").hello(*many(7))
+    bench.say(b"op", "kill", r=1, s="s6")
+    assert step(bench) == ["s1", "s2", "s3", "s6"]
+    assert bench.take(b"op", "reply")[0]["result"]["stage"] == "requested"
+    bench.restart()
+    assert bench.state.sessions["s6"].commands
+
+
+def test_whoever_ended_many_is_answered_with_the_last_of_them() -> None:
+    bench = Bench(settings=PIECES)
+    bench.operator()
+    bench.app(b"a", *many(7))
+    bench.commit()
+    bench.sleep(5.0)
+    bench.take(b"op")
+    bench.say(b"op", "cleanup", r=1, older=4.0)
+    bench.say(b"op", "create", r=2, app="web")
+    bench.say(b"op", "delete", r=3, s=[*bench.state.sessions][-1])
+    answered = []
+    for _ in range(3):
+        step(bench)
+        answered.append([message["r"] for message in bench.take(b"op")])
+    assert answered == [[], [], [1, 2, 3]]
+
+
+def test_a_piece_that_fails_refuses_those_it_had_rows_of_and_no_others() -> None:
+    bench = Bench(settings=PIECES)
+    bench.operator()
+    bench.app(b"a", *many(5))
+    bench.commit()
+    bench.sleep(5.0)
+    bench.take(b"op")
+    bench.say(b"op", "cleanup", r=1, older=4.0)
+    assert bench.begin() is not None
+    bench.say(b"op", "create", r=2, app="web")
+    bench.fail()
+    assert [(m["r"], m["code"]) for m in bench.take(b"op")] == [(1, "unavailable")]
+    bench.jump(1.0)
+    bench.commit()
+    assert [message["r"] for message in bench.take(b"op", "reply")] == [2]
+    assert {row.end_reason for row in bench.rows.sessions.values()} == {"stale", None}
