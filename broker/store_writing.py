@@ -19,7 +19,9 @@ from broker.store import (
 )
 from broker.store_purge import purge
 
-SESSIONS_AT_ONCE: Final = 64  # rows of one statement; 14 values each, and 999 may be the most
+# Rows of one statement; 14 values each, and 999 may be the most. Each statement that is run lets go
+# of the interpreter and waits for it again, behind the loop's thread when that is busy.
+AT_ONCE: Final = 64
 TOMBSTONE_COLUMNS: Final = "session_id, seq, end_reason, ended_at, kill_command, process"
 _KEEP_ENDED: Final = "sessions.ended_at IS NULL OR sessions.end_reason = 'stale'"
 
@@ -40,12 +42,14 @@ def _upsert(
 _PUT_PROCESS: Final = _upsert("processes", ProcessRow._fields, ("instance",))
 _PUT_SESSION: Final = _upsert("sessions", SessionRow._fields, ("session_id",), _KEEP_ENDED)
 _PUT_SESSIONS: Final = _upsert(
-    "sessions", SessionRow._fields, ("session_id",), _KEEP_ENDED, SESSIONS_AT_ONCE
+    "sessions", SessionRow._fields, ("session_id",), _KEEP_ENDED, AT_ONCE
 )
 # the named columns only: to set one that stands in an index is to write the index, too
-_PUT_STATUS: Final = (
-    f"UPDATE sessions SET {', '.join(f'{name} = ?' for name in StatusRow._fields[1:])}"
-    " WHERE session_id = ? AND ended_at IS NULL"
+_SETS: Final = ", ".join(f"{name} = changed.{name}" for name in StatusRow._fields[1:])
+_PUT_STATUSES: Final = (
+    f"WITH changed ({', '.join(StatusRow._fields)}) AS (VALUES {{rows}})"
+    f" UPDATE sessions SET {_SETS} FROM changed"
+    " WHERE sessions.session_id = changed.session_id AND sessions.ended_at IS NULL"
 )
 _PUT_TASK: Final = _upsert("tasks", TaskRow._fields, ("session_id", "task_no"))
 _PUT_COMMAND: Final = _upsert("commands", CommandRow._fields, ("command_id",))
@@ -66,7 +70,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> tuple[list[Tombstone]
         if written < len(batch.sessions):
             refused = _refused(connection, batch.sessions)
     if batch.statuses:
-        connection.executemany(_PUT_STATUS, [(*row[1:], row[0]) for row in batch.statuses])
+        _put_statuses(connection, batch.statuses)
     if batch.tasks:
         connection.executemany(_PUT_TASK, batch.tasks)
     if batch.commands:
@@ -83,16 +87,23 @@ def write(connection: sqlite3.Connection, batch: Batch) -> tuple[list[Tombstone]
 
 
 def _put_sessions(connection: sqlite3.Connection, rows: list[SessionRow]) -> int:
-    """How many were written. Each statement that is run lets go of the interpreter and waits for
-    it again, behind the loop's thread when that is busy: so most rows share one."""
-    many = len(rows) - len(rows) % SESSIONS_AT_ONCE
+    """How many were written."""
+    many = len(rows) - len(rows) % AT_ONCE
     written = 0
-    for start in range(0, many, SESSIONS_AT_ONCE):
-        values = list(chain.from_iterable(rows[start : start + SESSIONS_AT_ONCE]))
+    for start in range(0, many, AT_ONCE):
+        values = list(chain.from_iterable(rows[start : start + AT_ONCE]))
         written += connection.execute(_PUT_SESSIONS, values).rowcount
     if many < len(rows):
         written += connection.executemany(_PUT_SESSION, rows[many:]).rowcount
     return written
+
+
+def _put_statuses(connection: sqlite3.Connection, rows: list[StatusRow]) -> None:
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        marks = ", ".join([f"({', '.join('?' * len(StatusRow._fields))})"] * len(some))
+        values = list(chain.from_iterable(some))
+        connection.execute(_PUT_STATUSES.format(rows=marks), values)
 
 
 def _refused(connection: sqlite3.Connection, rows: list[SessionRow]) -> list[Tombstone]:

@@ -43,8 +43,8 @@ class Writer:
         """``on_done`` is called in the writer's thread after each batch and each check."""
         self._store = store
         self._on_done = on_done
-        # one batch, the reads, and the word to stop
-        self._queue: queue.Queue[Batch | Read | None] = queue.Queue(MAX_READS + 2)
+        # one batch, the reads, of which `read` takes MAX_READS at most, and the word to stop
+        self._queue: queue.SimpleQueue[Batch | Read | None] = queue.SimpleQueue()
         self._busy = False
         self._thread = threading.Thread(target=self._run, name="panelbus-writer", daemon=True)
 

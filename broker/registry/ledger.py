@@ -12,10 +12,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from typing import Final
 
 from broker.registry.audit import Trail
 from broker.registry.model import Command, Now, Process, Session, Settings
-from broker.store import Batch, CommandRow, ProcessRow, SessionRow, TaskRow
+from broker.store import Batch, CommandRow, ProcessRow, SessionRow, StatusRow, TaskRow
+
+PIECES_IN_ORDER: Final = 20  # of a flush that are sorted together, in a millisecond or two
 
 Rows = list[str]  # session ids
 Done = Callable[[Now], None]
@@ -39,6 +42,7 @@ class Ledger:
     urgent: dict[str, Session | SessionRow] = field(default_factory=dict)
     urgent_of: Counter[str] = field(default_factory=Counter)  # how many of each process
     lazy: dict[str, Session] = field(default_factory=dict)
+    in_order: list[Session] = field(default_factory=list)  # those of it that go next, at its end
     processes: dict[str, Process | ProcessRow] = field(default_factory=dict)
     heard: dict[str, Process] = field(default_factory=dict)
     commands: dict[str, Command | CommandRow] = field(default_factory=dict)
@@ -220,8 +224,7 @@ class Ledger:
 
     def _add_lazy(self, flight: _Flight) -> None:
         batch, limit = flight.batch, self.settings.rows_per_flush
-        for key in list(self.lazy)[:limit]:
-            batch.statuses.append(self.lazy.pop(key).status_row())
+        self._add_statuses(batch.statuses, limit)
         for key in list(self.heard)[:limit]:
             process = self.heard.pop(key)
             batch.heard.append((process.instance, process.heard_wall))
@@ -239,6 +242,17 @@ class Ledger:
             else:
                 flight.acks[process] = process.number or 0
                 self.acks.pop(process, None)
+
+    def _add_statuses(self, rows: list[StatusRow], limit: int) -> None:
+        """In the order of registration, in which they lie in the database: rows that share a page
+        are then written as one page instead of many."""
+        while self.lazy and len(rows) < limit:
+            if not self.in_order:
+                chosen = islice(self.lazy.values(), limit * PIECES_IN_ORDER)
+                self.in_order = sorted(chosen, key=lambda session: session.seq, reverse=True)
+            session = self.in_order.pop()
+            if self.lazy.pop(session.session_id, None) is not None:
+                rows.append(session.status_row())
 
     def committed(self, now: Now) -> dict[Process, int]:
         """The batch is durable. Returns which processes may be told so, and up to which number."""

@@ -189,3 +189,29 @@ def test_a_piece_that_fails_refuses_those_it_had_rows_of_and_no_others() -> None
     bench.commit()
     assert [message["r"] for message in bench.take(b"op", "reply")] == [2]
     assert {row.end_reason for row in bench.rows.sessions.values()} == {"stale", None}
+
+
+def test_statuses_go_in_the_order_of_registration_each_once_and_the_newest() -> None:
+    bench = Bench(settings=PIECES)
+    peer = bench.app(b"a", *many(8))
+    bench.commit()
+    bench.sleep(2.0)
+    for number in (7, 2, 8, 5, 1, 3):
+        peer.say("status", s=f"s{number}", status="working")
+    peer.say("end", s="s3", reason="closed")
+    bench.mono += 1.0
+    first = bench.begin()
+    assert first is not None
+    assert [row.session_id for row in first.statuses] == ["s1", "s2", "s5"]
+    peer.say("status", s="s8", status="resting")
+    peer.say("status", s="s2", status="resting")
+    bench.rows.commit(first)
+    bench.batch = None
+    bench.registry.committed(0.001, bench.now)
+    second = bench.begin()
+    assert second is not None
+    assert [(row.session_id, row.status) for row in second.statuses] == [
+        ("s7", "working"),
+        ("s8", "resting"),
+        ("s2", "resting"),
+    ]
