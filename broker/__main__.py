@@ -37,8 +37,8 @@ from sessionclient.wire import MAX_SECONDS
 log = logging.getLogger("panelbus.broker")
 
 DEFAULTS: Final = Settings()
-# Seconds a thread waits for the interpreter before it asks for it: with Python's own 5 ms the writer
-# would wait for the loop longer than for the disk, and a kill with it.
+# Seconds a thread waits for the interpreter before it asks for it: with Python's own 5 ms the
+# writer would wait for the loop longer than for the disk, and a kill with it.
 SWITCH_INTERVAL: Final = 0.0005
 ID_BYTES: Final = 16  # of randomness in an id nobody may guess
 

@@ -23,8 +23,7 @@ from scripts.measures.subscriber import RAW_BYTES, RAW_EVENTS, RAW_NUMBER, subsc
 from scripts.ports import free_address
 
 PROCESSES: Final = 100  # that the sessions are spread over
-RATE: Final = 5_000.0  # changes a second, where the cost of one is measured
-QUICK_RATE: Final = 1_000.0
+CALM: Final = 0.25  # of the pace of a broker that has much to do; then each change wakes it
 LEAST_SECONDS: Final = 1.2  # of changes
 FLUSHED: Final = 1.5  # seconds without a write, when there is a flush a second: nothing waits
 RAW_QUEUE: Final = 500  # messages that wait for a subscriber, as the broker has it
@@ -67,18 +66,21 @@ class Meter:
         )
 
 
-def paced(crowd: stage.Running, setting: Setting) -> dict[str, Any]:
-    """Changes at an even pace, and for so long that the disk is written to beside them."""
-    rate = QUICK_RATE if setting.scale.quick else RATE
-    return crowd.ask(do="change", rate=rate, seconds=max(LEAST_SECONDS, setting.scale.seconds))
+def paced(crowd: stage.Running, setting: Setting, share: float = CALM) -> dict[str, Any]:
+    """Changes at an even pace, which is a ``share`` of the busy one, and for so long that the disk
+    is written to beside them."""
+    seconds = max(LEAST_SECONDS, setting.scale.seconds)
+    return crowd.ask(do="change", rate=share * setting.scale.busy, seconds=seconds)
 
 
 def _changes(meter: Meter, crowd: stage.Running, setting: Setting) -> Sample:
-    used, found = meter.used(partial(paced, crowd, setting))
+    used, found = meter.used(partial(paced, crowd, setting, 1.0))
+    calm_used, calm = meter.used(partial(paced, crowd, setting))
     seconds = setting.scale.seconds
     flood_used, flood = meter.used(partial(crowd.ask, do="flood", seconds=seconds))
     return {
         "changes.cpu": 1e6 * used / found["changes"],
+        "changes.calm_cpu": 1e6 * calm_used / calm["changes"],
         "changes.rate": flood["within"] / flood["took"],
         "changes.flood_cpu": 1e6 * flood_used / flood["changes"],
         "changes.load": 100.0 * flood["load"],
@@ -154,6 +156,9 @@ CHANGES: Final = Measure(
     "changes of status",
     (
         Figure("changes.cpu", "change of status, persisted and published: CPU of the broker", "µs"),
+        Figure(
+            "changes.calm_cpu", "change of status of a quarter as many: CPU of the broker", "µs"
+        ),
         Figure("changes.rate", "changes of status the broker takes", "/s", "more"),
         Figure("changes.flood_cpu", "change of status among as many as it takes: its CPU", "µs"),
         Figure("changes.load", "changes of status: of the core of the side that sends", "%"),

@@ -32,6 +32,7 @@ class Scale:
     kills: int  # in one round
     sessions: int  # live beside what is measured, where nothing else is said
     many: int  # live where the point is that they are many
+    busy: float  # messages a second of a broker that has much to do
     growth: tuple[int, ...]  # numbers of sessions at which growth is measured
 
 
@@ -42,6 +43,7 @@ WHOLE = Scale(
     kills=100,
     sessions=10_000,
     many=100_000,
+    busy=20_000.0,
     growth=(100, 1_000, 10_000, 100_000, 1_000_000),
 )
 QUICK = Scale(
@@ -51,6 +53,7 @@ QUICK = Scale(
     kills=10,
     sessions=500,
     many=2_000,
+    busy=2_000.0,
     growth=(100, 1_000),
 )
 

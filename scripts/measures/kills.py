@@ -21,8 +21,6 @@ from sessionclient import Operator
 
 __all__ = ["FDATASYNC", "KILL", "KILL_ALL", "PUSH", "UNDER"]
 
-RATE: Final = 20_000.0  # messages a second beside a kill
-QUICK_RATE: Final = 2_000.0
 SETTLE: Final = 1.2  # seconds until what goes on beside has reached the disk for the first time
 PAUSE: Final = 0.05  # seconds after which a process that was told to wait does so
 FULL_APP: Final = "whole"  # the app that is killed as a whole
@@ -68,7 +66,6 @@ def _heard(operator: Operator) -> int:
 @contextmanager
 def start_kill(setting: Setting) -> Iterator[Round]:
     sessions = setting.scale.sessions
-    rate = QUICK_RATE if setting.scale.quick else RATE
     with (
         stage.broker(setting.directory) as broker,
         stage.process(
@@ -77,7 +74,7 @@ def start_kill(setting: Setting) -> Iterator[Round]:
             broker.bus,
             processes_for(sessions),
             sessions,
-            rate,
+            setting.scale.busy,
             name="the crowd",
         ) as crowd,
         targets.targets(broker.bus) as app,

@@ -228,7 +228,7 @@ GUARDS: Final = (
     Guard("pushed again at a hello", _set(commands, "push_pending"), ("lossy", "crashy"), ("I3",)),
     Guard("pushed again after a while", _set(Registry, "_redeliver"), ("lossy",), ("I14",), 321),
     Guard("commit before answer", _answer_before_commit, ("crashy", "disk"), ("I2",)),
-    Guard("ack after commit", _set(Ledger, "concerns", lambda *_: False), ("disk",), ("I2",)),
+    Guard("ack after commit", _set(Ledger, "concerns", lambda *_: False), ("disk",), ("I2", "I13")),
     Guard(
         "sync before commit returns",
         _set(SimStore, "_sync", lambda _: ALL_WELL),
