@@ -38,7 +38,7 @@ DRAIN_SECONDS: Final = 0.02  # the same for messages that cost much, such as lis
 FEED_BACKLOG: Final = 20_000  # changes that wait to be published; beyond it nothing is read
 FEED_GATHER: Final = 0.005  # seconds changes are gathered before they are published
 FEED_BURST: Final = 8  # messages published in one turn of the loop
-COMMAND_PATIENCE_MS: Final = 2  # the loop keeps still while a command goes to the disk
+COMMAND_PATIENCE: Final = 0.002  # seconds the loop keeps still while a command goes to the disk
 STOP_TIMEOUT: Final = 3.0  # seconds an orderly stop may spend on the disk
 REBIND_PAUSE: Final = 0.02  # seconds between two tries
 REBIND_TIMEOUT: Final = 5.0  # seconds a feed may be without its address when it was reopened
@@ -171,7 +171,7 @@ class Bus:
 
     def _keep_still(self) -> bool:
         """Leave the interpreter to the writer for a moment while an operator's command waits for
-        the disk, once for each batch; True when that batch is done.
+        the disk, once for each batch; True when there may be something to do.
 
         One thread runs at a time: as long as this one handles messages, the writer waits for it
         after each statement, and a kill with it. A disk that is slow holds nothing up for longer.
@@ -180,7 +180,11 @@ class Bus:
         if batch is None or batch is self._kept_still_for:
             return False
         self._kept_still_for = batch
-        return bool(self._woken.poll(COMMAND_PATIENCE_MS))
+        until = time.monotonic() + COMMAND_PATIENCE
+        while not self._outcomes and (left := until - time.monotonic()) > 0:
+            self._woken.poll(math.ceil(left * 1000))
+            self._swallow_wakes()  # perhaps one of something else, or of what was done already
+        return True
 
     def _drain(self) -> bool:
         """Handle what has arrived; True when there may be more than the bounds allowed."""

@@ -111,6 +111,15 @@ GUARDS: Final = (
         "tests/broker/test_writer.py",
     ),
     Guard(
+        "the loop keeps still for a command's commit once only",
+        "16, 19",
+        "broker/server.py",
+        " or batch is self._kept_still_for:\n",
+        ":\n",
+        f"{_SERVER}::test_nothing_waits_for_the_disk_but_what_needs_it",
+        hangs=True,
+    ),
+    Guard(
         "questions to the disk are bounded",
         "I11",
         "broker/writer.py",
