@@ -120,6 +120,14 @@ GUARDS: Final = (
         hangs=True,
     ),
     Guard(
+        "a command goes to the disk before the messages behind it are handled",
+        "19",
+        "broker/server.py",
+        "            if self._outcomes or (ledger.after and not waited):\n",
+        "            if self._outcomes:\n",
+        f"{_SERVER}::test_a_command_goes_to_the_disk_before_the_messages_behind_it_are_handled",
+    ),
+    Guard(
         "questions to the disk are bounded",
         "I11",
         "broker/writer.py",

@@ -325,6 +325,40 @@ def test_nothing_waits_for_the_disk_but_what_needs_it(
     assert operator.answer()["r"] == 7
 
 
+def test_a_command_goes_to_the_disk_before_the_messages_behind_it_are_handled(
+    running: RunningBus, operator: RawPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(operator, "create", app="web")
+    eventually(lambda: not running.registry.unsaved(), "nothing else waits for the disk")
+    happened: list[str] = []
+    held = threading.Event()
+    handle, submit = running.registry.handle, running.bus._writer.submit
+
+    def handled(route: bytes, message: dict[str, Any], *more: Any) -> None:
+        if message["k"] == "stats":
+            assert held.wait(SOON)  # until everything else is there
+        happened.append(message["k"])
+        handle(route, message, *more)
+
+    def submitted(batch: Batch) -> None:
+        happened.append("commit" if batch.commands else "other commit")
+        submit(batch)
+
+    monkeypatch.setattr(running.registry, "handle", handled)
+    monkeypatch.setattr(running.bus._writer, "submit", submitted)
+    operator.say("stats", r=1)
+    for number in range(100):
+        operator.say("get", r=2 + number, s="nobody")
+    operator.say("kill", r=0, s="nobody", key="k1")
+    operator.say("kill_all", r=0, app="web")
+    for number in range(100):
+        operator.say("get", r=200 + number, s="nobody")
+    held.set()
+    eventually(lambda: happened.count("get") == 200 and "commit" in happened, "all is handled")
+    at = happened.index("kill_all")
+    assert happened[at + 1] == "commit"
+
+
 def test_a_slow_disk_holds_up_neither_heartbeats_nor_pushes(
     running: RunningBus, operator: RawPeer
 ) -> None:
