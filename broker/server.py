@@ -38,6 +38,7 @@ DRAIN_SECONDS: Final = 0.02  # the same for messages that cost much, such as lis
 FEED_BACKLOG: Final = 20_000  # changes that wait to be published; beyond it nothing is read
 FEED_GATHER: Final = 0.005  # seconds changes are gathered before they are published
 FEED_BURST: Final = 8  # messages published in one turn of the loop
+COMMAND_GATHER: Final = 16  # messages, a command's own included, before its commit begins
 COMMAND_PATIENCE: Final = 0.002  # seconds the loop keeps still while a command goes to the disk
 STOP_TIMEOUT: Final = 3.0  # seconds an orderly stop may spend on the disk
 REBIND_PAUSE: Final = 0.02  # seconds between two tries
@@ -191,13 +192,18 @@ class Bus:
         state, now = self._registry.state, clock()
         feed, ledger = state.feed, state.ledger
         until, waited = now.mono + DRAIN_SECONDS, bool(ledger.after)
+        gather = COMMAND_GATHER
         for _ in range(DRAIN_LIMIT):
             if len(feed) >= FEED_BACKLOG:
                 return True  # senders wait, in their own queues, until it is published
             if not self._receive(now):
                 return False
-            if self._outcomes or (ledger.after and not waited):
-                return True  # a batch's first command, and what became of it, go before all else
+            if self._outcomes:
+                return True  # what became of a commit goes before all else
+            if ledger.after and not waited:
+                gather -= 1
+                if gather <= 0:
+                    return True  # and a batch's first commands
             if time.monotonic() >= until:
                 return True
         return True

@@ -174,14 +174,14 @@ class Hub:
         """Sessions do not listen to the feed."""
 
     def wake(self, now: float) -> bool:
-        # a change is of a session that was added before, so it comes after the rest; one whose
-        # session has ended meanwhile changes nothing
+        # those that wait now: their sessions were added before, so that stands in the inbox. One
+        # that comes meanwhile may be of a session which does not, and wakes the thread again
+        changes = len(self._changes)
         while self._inbox:
             self._inbox.popleft()(now)
-        changed = bool(self._changes)
-        while self._changes:
+        for _ in range(changes):
             self._changed(self._changes.popleft(), now)
-        return changed
+        return changes > 0
 
     def tick(self, now: float) -> None:
         self._link.tick(now)

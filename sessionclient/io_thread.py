@@ -213,10 +213,11 @@ class IoThread:
         return min(left, LINGER) if self._lingers else left
 
     def _swallow_wakes(self) -> None:
-        # the flag first: what is put in after this wakes the thread again
-        self._woken = False
+        # The flag last: else a wake-up between the two would have its byte swallowed, and the flag
+        # would keep all later ones from sending any. What is there by now is found all the same.
         with suppress(BlockingIOError):  # nothing to swallow
             self._wake_in.recv(4096)
+        self._woken = False
 
     def _drain(self, sockets: _Sockets, now: float) -> None:
         for payload in sockets.messages():

@@ -336,11 +336,27 @@ def target_done(
 
 def finish(state: State, command: Command, now: Now) -> None:
     command.finished_at = now.wall
-    # with the next batch, as its row of the audit is: apart, a crash between would note it twice
-    state.ledger.command(command)
-    _note(state, command, command.stage, now, _counts(command))
+    _store_finished(state, command, now)
     publish(state, command)
     state.keep_command(command)
+
+
+def _store_finished(state: State, command: Command, now: Now) -> None:
+    """Not before the ends of its targets, or a crash between would lose the kill of one that lives.
+    Few of them go along in its batch; it follows after many."""
+    ledger = state.ledger
+    ends = [sid for sid in command.targets if sid in ledger.urgent]
+
+    def store(at: Now) -> None:
+        # in one batch, as its row of the audit: apart, a crash between would note it twice
+        ledger.command(command)
+        _note(state, command, command.stage, at, _counts(command))
+
+    if len(ends) <= state.settings.rows_per_flush:
+        store(now)
+    else:
+        ledger.lazy_commands.pop(command.command_id, None)  # would tell of its end, too
+        ledger.behind.append((ends, store, lambda at, _: _store_finished(state, command, at)))
 
 
 def _counts(command: Command) -> str:

@@ -296,7 +296,7 @@ class Registry:
 
     def flush_now(self) -> None:
         """Make everything that waits for the disk due at once."""
-        self.state.ledger.next_flush = 0.0
+        self.state.ledger.next_flush, self.state.ledger.hurry = 0.0, True
 
     def unsaved(self) -> bool:
         """Whether anything still waits for the disk."""

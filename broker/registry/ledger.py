@@ -18,6 +18,7 @@ from broker.registry.audit import Trail
 from broker.registry.model import Command, Now, Process, Session, Settings
 from broker.store import Batch, CommandRow, ProcessRow, SessionRow, StatusRow, TaskRow
 
+MOST_PIECES: Final = 16  # in which waiting sessions go, as their number stands
 PIECES_IN_ORDER: Final = 20  # of a flush that are sorted together, in a millisecond or two
 
 Rows = list[str]  # session ids
@@ -54,6 +55,7 @@ class Ledger:
     trail: Trail = field(default_factory=Trail)
     flight: _Flight | None = None
     next_flush: float = 0.0  # monotonic
+    hurry: bool = False  # the broker stops: everything at once
     flush_put_off: bool = False  # it was due, and a command went before it
     next_purge: float = 0.0
     retry_at: float = 0.0  # monotonic; after a failed commit nothing is tried before
@@ -106,7 +108,11 @@ class Ledger:
         self.commands[row.command_id] = row
 
     def _enter(self, session_id: str, row: Session | SessionRow) -> None:
-        if session_id not in self.urgent:
+        waiting = self.urgent.get(session_id)
+        if waiting is not None and process_of(waiting) != process_of(row):
+            self._take(session_id)  # long ended and forgotten, then made anew by another
+            waiting = None
+        if waiting is None:
             self.urgent_of[process_of(row)] += 1
         self.urgent[session_id] = row
 
@@ -200,8 +206,9 @@ class Ledger:
     def _take_urgent(self) -> list[SessionRow]:
         """Rows of sessions for the next batch: the oldest, and those that its commands are about,
         which a crash would let forget those sessions if they came to the disk first."""
-        limit = self.settings.rows_per_flush
-        if len(self.urgent) <= limit:
+        # the more there are, the larger the pieces, or a slow disk would never catch up
+        limit = max(self.settings.rows_per_flush, len(self.urgent) // MOST_PIECES)
+        if len(self.urgent) <= limit or self.hurry:
             taken, self.urgent, self.urgent_of = list(self.urgent.values()), {}, Counter()
         else:
             targets = (sid for c in self.commands.values() for sid in c.targets)
@@ -250,8 +257,9 @@ class Ledger:
             if not self.in_order:
                 chosen = islice(self.lazy.values(), limit * PIECES_IN_ORDER)
                 self.in_order = sorted(chosen, key=lambda session: session.seq, reverse=True)
-            session = self.in_order.pop()
-            if self.lazy.pop(session.session_id, None) is not None:
+            # by its id: the session may have ended and come back since
+            session = self.lazy.pop(self.in_order.pop().session_id, None)
+            if session is not None:
                 rows.append(session.status_row())
 
     def committed(self, now: Now) -> dict[Process, int]:

@@ -123,8 +123,8 @@ GUARDS: Final = (
         "a command goes to the disk before the messages behind it are handled",
         "19",
         "broker/server.py",
-        "            if self._outcomes or (ledger.after and not waited):\n",
-        "            if self._outcomes:\n",
+        "                if gather <= 0:\n",
+        "                if False:\n",
         f"{_SERVER}::test_a_command_goes_to_the_disk_before_the_messages_behind_it_are_handled",
     ),
     Guard(

@@ -225,6 +225,27 @@ GUARDS: Final = (
         "tests/client/test_io_thread.py::test_what_a_broker_does_not_read_is_bounded_and_holds_up_no_end",
     ),
     Guard(
+        "no wake-up is lost",
+        "I14",
+        "sessionclient/io_thread.py",
+        "        with suppress(BlockingIOError):  # nothing to swallow\n"
+        "            self._wake_in.recv(4096)\n"
+        "        self._woken = False\n",
+        "        self._woken = False\n"
+        "        with suppress(BlockingIOError):\n"
+        "            self._wake_in.recv(4096)\n",
+        "tests/client/test_io_thread.py::"
+        "test_a_wake_up_that_comes_as_the_last_is_swallowed_is_not_the_last_one",
+    ),
+    Guard(
+        "a change is not told before its session",
+        "I14",
+        "sessionclient/hub.py",
+        "        for _ in range(changes):\n",
+        "        while self._changes:\n",
+        "tests/client/test_hub.py::test_a_change_is_not_told_before_its_session",
+    ),
+    Guard(
         "what can't be sent holds up no end (LINGER)",
         "33",
         "sessionclient/io_thread.py",

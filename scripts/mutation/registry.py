@@ -258,6 +258,14 @@ GUARDS: Final = (
         f"{_TESTS}/test_ledger.py",
     ),
     Guard(
+        "a command is finished after the ends of its targets",
+        "3, I1",
+        f"{_HERE}/commands.py",
+        "    if len(ends) <= state.settings.rows_per_flush:\n",
+        "    if True:\n",
+        f"{_TESTS}/test_ledger.py",
+    ),
+    Guard(
         "durable is what is on the disk as a whole",
         "I2",
         f"{_HERE}/ledger.py",

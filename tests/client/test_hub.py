@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from unittest.mock import Mock
 
 import pytest
 
 from sessionclient import hub as hub_module
 from sessionclient import replica
 from sessionclient.hub import COMPLAINT_INTERVAL, Hub
+from sessionclient.link import Send
 from sessionclient.replica import SessionState, TaskDone
 from tests.support.processes import eventually, free_port
 
@@ -84,3 +86,48 @@ def test_changes_of_one_session_wait_as_one_mark(hub: Hub, monkeypatch: pytest.M
     hub._io.wake()
     eventually(lambda: not hub._changes, "they are looked at")
     eventually(lambda: not busy.queued, "and the next change counts")
+
+
+class Newcomer(Session):
+    """Looked at while another session is made, whose first task is done at once."""
+
+    def __init__(self, hub: Hub, other: Session) -> None:
+        super().__init__("s0")
+        self.meanwhile: list[Callable[[], None]] = [
+            lambda: hub.add(other, 30.0),
+            lambda: hub.changed(other),
+        ]
+
+    def snapshot(self) -> SessionState:
+        for do in self.meanwhile:
+            do()
+        self.meanwhile = []
+        return super().snapshot()
+
+
+class Finished(Session):
+    def take_done(self) -> list[TaskDone]:
+        return [TaskDone(self.session_id, 1, "load", 0.0, 0.1, "ok")]
+
+
+def test_a_change_is_not_told_before_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "IoThread", lambda *_, **__: Mock())  # this thread is it
+    hub = Hub("tcp://127.0.0.1:1")
+    hub.connected(1.0)
+    hub._link.received({"k": "welcome", "n": 1, "stale_after": 120.0}, 1.0)
+    other = Finished("s1")
+    newcomer = Newcomer(hub, other)
+    newcomer.meanwhile, later = [], newcomer.meanwhile
+    hub.add(newcomer, 30.0)
+    hub.wake(1.0)
+    hub.take_effects()
+    newcomer.meanwhile = later
+    hub.changed(newcomer)
+    hub.wake(2.0)
+    hub.wake(2.0)
+    said = [effect.message for effect in hub.take_effects() if isinstance(effect, Send)]
+    assert [(message["k"], message["s"]) for message in said] == [
+        ("status", "s0"),
+        ("register", "s1"),
+        ("status", "s1"),
+    ]

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 import zmq
@@ -297,3 +298,43 @@ def test_a_thread_that_found_nothing_more_sleeps(busy: tuple[IoThread, Busy]) ->
     looks = machine.looks
     assert not machine.gone.wait(10 * LINGER)
     assert machine.looks <= looks + 1
+
+
+class Overtaken:
+    """The end of the wake-up's socket pair that the thread reads; the first time, another thread
+    wakes it just before."""
+
+    def __init__(self, thread: IoThread, machine: Busy) -> None:
+        self._thread, self._machine, self._real = thread, machine, thread._wake_in
+        self.first = True
+
+    def fileno(self) -> int:
+        return self._real.fileno()
+
+    def recv(self, size: int) -> bytes:
+        if self.first:
+            self.first = False
+            self._machine.inbox.append(2)
+            self._thread.wake()
+        return self._real.recv(size)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+def test_a_wake_up_that_comes_as_the_last_is_swallowed_is_not_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Busy()
+    thread = IoThread(f"tcp://127.0.0.1:{free_port()}", machine)
+    monkeypatch.setattr(thread, "_wake_in", Overtaken(thread, machine))
+    thread.start()
+    try:
+        for number in (1, 3, 4):
+            machine.inbox.append(number)
+            thread.wake()
+            eventually(partial(machine.found.__contains__, number), f"{number} is found")
+            eventually(lambda: not thread._lingers, "it sleeps again")
+    finally:
+        thread.close(0.0)
+    assert machine.found == [1, 2, 3, 4]

@@ -32,6 +32,7 @@ USUAL: Final = Settings(
     redeliver_after=4.0,
     purge_interval=15.0,
     peer_silence=40.0,
+    rows_per_flush=4,
 )
 SMALL: Final = Settings(
     stale_after=9.0,

@@ -215,3 +215,92 @@ def test_statuses_go_in_the_order_of_registration_each_once_and_the_newest() -> 
         ("s8", "resting"),
         ("s2", "resting"),
     ]
+
+
+def test_a_finished_command_follows_the_ends_of_its_many_targets() -> None:
+    bench = Bench(settings=PIECES)
+    bench.operator()
+    peer = bench.app(b"a", *many(8))
+    bench.commit()
+    bench.say(b"op", "kill_all", r=1, app="sales")
+    bench.commit()
+    (command_id,) = bench.rows.commands
+    peer.say("bye")
+    assert [len(step(bench)) for _ in range(3)] == [3, 3, 2]
+    assert bench.rows.commands[command_id].finished_at is None
+    assert [row.outcome for row in bench.rows.audit.values()] == ["requested"]
+    assert step(bench) == []
+    assert bench.rows.commands[command_id].completed == 8
+    assert [row.outcome for row in bench.rows.audit.values()] == ["requested", "completed"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_it_does_so_too_when_a_piece_fails(kept: bool) -> None:
+    bench = Bench(settings=PIECES)
+    bench.operator()
+    peer = bench.app(b"a", *many(8))
+    bench.commit()
+    bench.say(b"op", "kill_all", r=1, app="sales")
+    bench.commit()
+    (command_id,) = bench.rows.commands
+    peer.say("bye")
+    step(bench)
+    bench.fail(kept=kept)
+    bench.jump(1.0)
+    step(bench)
+    assert bench.rows.commands[command_id].finished_at is None
+    bench.commit()
+    assert bench.rows.commands[command_id].completed == 8
+    assert [row.outcome for row in bench.rows.audit.values()] == ["requested", "completed"]
+
+
+def test_the_more_wait_the_larger_the_pieces() -> None:
+    bench = Bench(settings=Settings(rows_per_flush=1))
+    peer = bench.app(b"a")
+    peer.hello(*many(64))
+    assert len(step(bench)) == 4
+
+
+def test_at_the_end_everything_goes_at_once() -> None:
+    bench = Bench(settings=PIECES)
+    bench.app(b"a").hello(*many(8))
+    bench.registry.flush_now()
+    assert len(step(bench)) == 8
+    assert not bench.registry.unsaved()
+
+
+def test_a_status_that_waits_is_that_of_the_session_as_it_is_now() -> None:
+    """Not of the one that was cleaned up and came back under the same id."""
+    bench = Bench(settings=PIECES)
+    bench.operator()
+    peer = bench.app(b"a", *many(5))
+    bench.commit()
+    bench.sleep(2.0)
+    for number in range(1, 6):
+        peer.say("status", s=f"s{number}", status="working")
+    bench.mono += 1.0
+    first = bench.begin()
+    assert first is not None
+    assert len(first.statuses) == 3
+    bench.say(b"op", "cleanup", r=1, older=0.5)
+    bench.commit()
+    again = bench.app(b"a2", *many(5))
+    bench.commit()
+    again.say("status", s="s4", status="resting")
+    bench.sleep(2.0)
+    bench.commit()
+    assert bench.rows.sessions["s4"].status == "resting"
+
+
+def test_a_process_does_not_wait_for_a_session_that_is_another_s_now() -> None:
+    bench = Bench(settings=Settings(max_tombstones=1, rows_per_flush=2))
+    first, second = bench.app(b"a", *many(4)), bench.app(b"b", instance="other")
+    bench.commit()
+    second.take()
+    for number in (2, 3, 1, 4):  # so that the ends of all but the last are forgotten
+        first.say("end", s=f"s{number}", reason="closed")
+    second.say("register", **session("s1"))
+    step(bench)
+    assert not second.take("ack")
+    step(bench)
+    assert bench.rows.sessions["s1"].process == "other" or second.take("refused")
