@@ -115,12 +115,13 @@ Identity = tuple[tuple[int, int] | None, ...]
 
 def identity(path: Path) -> Identity:
     """Which files the database and its log are, None for one that is not there."""
-    return tuple(_inode(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
+    # texts, because this is asked before each commit, and to make a Path takes longer than the rest
+    return tuple(_inode(f"{path}{suffix}") for suffix in ("", "-wal"))
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
+def _inode(file: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.stat(file)
     except OSError:
         return None
     return found.st_dev, found.st_ino
