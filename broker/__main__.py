@@ -37,9 +37,6 @@ from sessionclient.wire import MAX_SECONDS
 log = logging.getLogger("panelbus.broker")
 
 DEFAULTS: Final = Settings()
-# Seconds a thread waits for the interpreter before it asks for it: with Python's own 5 ms the
-# writer would wait for the loop longer than for the disk, and a kill with it.
-SWITCH_INTERVAL: Final = 0.0005
 ID_BYTES: Final = 16  # of randomness in an id nobody may guess
 
 
@@ -217,7 +214,6 @@ def _serve(bus: Bus, children: Children, keys: KeyWatch | None, options: dict[st
             bus.stop()
 
     bus.every_second = watch
-    sys.setswitchinterval(SWITCH_INTERVAL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: bus.stop())
     children.start()
