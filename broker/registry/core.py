@@ -282,6 +282,7 @@ class Registry:
         if now.mono < self._next_beat:
             return None
         self._next_beat = now.mono + BEAT_INTERVAL
+        self.state.feed.tell_heard()
         message = self.state.feed.beat(now, self.state.observed)
         message["health"] = self.state.stats.health.wire()
         return message

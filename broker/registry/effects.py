@@ -66,6 +66,7 @@ class Feed:
         self.number = 0  # of the newest message published
         self._changes: deque[list[Any] | Session | Command] = deque()
         self._waiting: set[Session | Command] = set()  # those that stand in _changes
+        self._heard: dict[str, float] = {}  # process -> when on the observed clock
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -84,6 +85,15 @@ class Feed:
 
     def change(self, change: list[Any]) -> None:
         self._changes.append(change)
+
+    def heard(self, instance: str, observed: float) -> None:
+        """Publish with the next beat that a process was heard: nobody is in a hurry to know, and
+        each publication of its own wakes the loop and all subscribers."""
+        self._heard[instance] = observed
+
+    def tell_heard(self) -> None:
+        self._changes.extend(["h", *heard] for heard in self._heard.items())
+        self._heard.clear()
 
     def ended(self, session: Session, change: list[Any]) -> None:
         """Publish an end; a row of it still waiting is left out, so it can't come after."""

@@ -200,8 +200,11 @@ def stats(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
     state.reply(peer.route, message["r"], result)
 
 
-def _most_common(by_status: Counter[tuple[str, str]]) -> list[list[Any]]:
+def _most_common(statuses: dict[str, dict[str, int]]) -> list[list[Any]]:
     """[app, status, count] of the most common pairs that fit a frame, and the rest in one."""
+    by_status = Counter(
+        {(app, status): n for app, counts in statuses.items() for status, n in counts.items()}
+    )
     kept = list(within(by_status.most_common(), lambda item: weigh(*item[0]), MAX_LABELS))
     rows: list[list[Any]] = [[app, status, count] for (app, status), count in kept]
     rest = by_status.total() - sum(count for _, count in kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from broker.registry.access import Access, actor, asker
 from broker.registry.effects import BackUp, Feed, Read, Send
@@ -14,6 +14,9 @@ from broker.registry.ledger import Ledger
 from broker.registry.model import Command, Now, Peer, Process, Route, Session, Settings
 from broker.registry.stats import Stats
 from broker.store import Tombstone
+
+# Seconds between two notes that a process was heard, from which on the feed's beat is soon enough.
+LATE_HEARD: Final = 2.0
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class State:
     sessions: dict[str, Session] = field(default_factory=dict)
     in_order: InOrder = field(default_factory=InOrder)  # the same
     by_app: dict[str, InOrder] = field(default_factory=dict)
-    statuses: Counter[tuple[str, str]] = field(default_factory=Counter)  # by app and status
+    statuses: dict[str, dict[str, int]] = field(default_factory=dict)  # app -> status -> how many
     commands: dict[str, Command] = field(default_factory=dict)  # those open and those finished
     open_commands: dict[str, Command] = field(default_factory=dict)
     finished: dict[str, Command] = field(default_factory=dict)  # oldest first, bounded
@@ -114,7 +117,11 @@ class State:
         if self.observed - process.heard_stored >= interval:
             process.heard_stored = process.heard_published = self.observed
             self.ledger.heard[process.instance] = process
-            if process.sessions:
+            if not process.sessions:
+                return
+            if interval >= LATE_HEARD:
+                self.feed.heard(process.instance, self.observed)
+            else:  # silence is judged so soon that a beat later would be too late
                 self.feed.change(["h", process.instance, self.observed])
 
     # --- sessions --------------------------------------------------------------------------
@@ -132,15 +139,17 @@ class State:
         if session.app not in self.by_app:
             self.by_app[session.app] = InOrder()
         self.by_app[session.app].append(session)
-        self.statuses[session.app, session.status] += 1
+        counts = self.statuses.setdefault(session.app, {})
+        counts[session.status] = counts.get(session.status, 0) + 1
         session.process.sessions[session.session_id] = session
         self.know(session.process)
         self.owned[session.process.owner] += 1
 
     def set_status(self, session: Session, status: str) -> None:
         if status != session.status:
-            _count_down(self.statuses, (session.app, session.status), 1)
-            self.statuses[session.app, status] += 1
+            counts = self.statuses[session.app]
+            _count_down(counts, session.status, 1)
+            counts[status] = counts.get(status, 0) + 1
             session.status = status
 
     def no_room(self, process: Process) -> str | None:
@@ -186,9 +195,9 @@ class State:
         self.in_order.remove(session)
         app = self.by_app[session.app]
         app.remove(session)
+        _count_down(self.statuses[session.app], session.status, 1)
         if not app:
-            del self.by_app[session.app]
-        _count_down(self.statuses, (session.app, session.status), 1)
+            del self.by_app[session.app], self.statuses[session.app]
         if process.source == "rest":
             self.unknow(process)
         self.ledger.ended(session, session.row((now.wall, reason, error)))
@@ -261,7 +270,9 @@ class State:
             del self.keys[command.key]
 
 
-def _count_down(counts: Counter[T], of: T, by: int) -> None:
-    counts[of] -= by
-    if not counts[of]:
+def _count_down(counts: dict[T, int], of: T, by: int) -> None:
+    left = counts[of] - by
+    if left:
+        counts[of] = left
+    else:
         del counts[of]

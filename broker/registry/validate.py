@@ -47,7 +47,9 @@ def _sessions(state: State) -> None:
     filed = sum(len(table) for table in state.by_app.values())
     _must(filed == len(state.sessions), "an app lists sessions that are gone")
     _must(len(state.in_order) == len(state.sessions), "the order holds sessions that are gone")
-    counted = Counter((session.app, session.status) for session in state.sessions.values())
+    counted: dict[str, Counter[str]] = {}
+    for session in state.sessions.values():
+        counted.setdefault(session.app, Counter())[session.status] += 1
     _must(counted == state.statuses, "statuses are miscounted")
     _must(all(state.by_app.values()), "an app without sessions is kept")
 

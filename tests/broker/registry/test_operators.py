@@ -273,11 +273,25 @@ def test_heartbeats_are_published_per_process_and_not_too_often() -> None:
     bench.published.clear()
     peer.say("heartbeat")
     peer.say("heartbeat")
+    assert bench.published == []  # nobody waits for it, so it comes after a beat
+    heard = bench.state.observed
+    bench.registry.beat(bench.now)
+    bench.settle()
     changes = [c for m in bench.published for c in m["changes"]]
-    assert changes == [["h", "proc", bench.state.observed]]
+    assert changes == [["h", "proc", heard]]
     bench.sleep(2.0)
     bench.commit()
     assert bench.rows.processes["proc"].heard_at == WALL + 30.0
+
+
+def test_they_are_published_at_once_where_silence_is_judged_soon() -> None:
+    bench = Bench(settings=Settings(heard_interval=0.5))
+    peer = bench.app(b"a", session("s1"))
+    bench.sleep(1.0)
+    bench.published.clear()
+    peer.say("heartbeat")
+    changes = [c for m in bench.published for c in m["changes"]]
+    assert changes == [["h", "proc", bench.state.observed]]
 
 
 def test_health_follows_the_store() -> None:
