@@ -344,6 +344,7 @@ def _busy_bench() -> Bench:
     app.say("status", s="s1", status="running", task="t", task_age=0.0, done=[task])
     bench.sleep(11.0)
     app.say("heartbeat")
+    bench.registry.beat(bench.now)
     bench.say(operator, "kill", r=1, s="s2")
     bench.commit()
     app.say("end", s="s2", reason="killed")
