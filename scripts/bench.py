@@ -15,10 +15,12 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import click
+import psutil
 from rich.console import Console
 
 from scripts.measures import catalogue, report
@@ -32,6 +34,7 @@ from scripts.measures.stage import OWN_PREFIX
 DISK: Final = Path("/var/tmp")
 TABLE_WIDTH: Final = 140  # characters, where there is no terminal
 INTERRUPTED: Final = 130
+STRAYS_TIMEOUT: Final = 5.0  # seconds
 STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -145,8 +148,18 @@ def measure(scale: Scale, only: tuple[str, ...]) -> Results:
         ):
             return run(groups, scale, Path(directory), tell, grow)
     except KeyboardInterrupt:
+        _end_strays()
         click.echo("interrupted; all parts have been ended", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _end_strays() -> None:
+    """A process that is just being started when a signal comes is left to nobody."""
+    strays = psutil.Process().children(recursive=True)
+    for stray in strays:
+        with suppress(psutil.NoSuchProcess):
+            stray.kill()
+    psutil.wait_procs(strays, timeout=STRAYS_TIMEOUT)
 
 
 def _interrupt(*_: object) -> None:

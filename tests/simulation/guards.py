@@ -268,6 +268,6 @@ GUARDS: Final = (
     Guard("gaps in the feed", _feed_gaps_ignored, ("lossy",), ("I7", "I5")),
     Guard("the newest number in a beat", _beats_ignored, ("lossy",), ("I7", "I14")),
     Guard("epochs of the feed", _epoch_ignored, ("storm",), ("I7", "I14"), 335),
-    Guard("a failed snapshot is not told", _failed_snapshot_told, ("lossy", "storm"), ("I5",), 49),
+    Guard("a failed snapshot is not told", _failed_snapshot_told, ("lossy", "storm"), ("I5",), 471),
     Guard("silence of a connection", _set(link, "SILENCE", float("inf")), ("lossy",), ("I14",)),
 )
