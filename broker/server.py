@@ -356,7 +356,13 @@ class Bus:
             self._registry.unreachable(route)
 
     def _publish(self, now: Now) -> None:
-        if self._feed_due is None and len(self._registry.state.feed):
+        feed = self._registry.state.feed
+        beat = self._registry.beat(now)
+        if beat is not None:
+            self._sockets.feed.send(encode(beat), NOBLOCK)
+            if len(feed):  # at least who was heard of, for which nobody wakes up by itself
+                self._feed_due = now.mono
+        if self._feed_due is None and len(feed):
             self._feed_due = now.mono + FEED_GATHER
         if self._feed_due is not None and now.mono >= self._feed_due:
             self._feed_due = None
@@ -367,9 +373,6 @@ class Bus:
                 self._sockets.feed.send(encode(message), NOBLOCK)
             else:
                 self._feed_due = now.mono
-        beat = self._registry.beat(now)
-        if beat is not None:
-            self._sockets.feed.send(encode(beat), NOBLOCK)
 
     def _finish(self) -> None:
         """Commit everything that was accepted, answer it, and publish it."""
