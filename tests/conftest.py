@@ -1,12 +1,21 @@
-"""How much hypothesis tries, and whether it repeats itself."""
+"""How much hypothesis tries, and whether it repeats itself; which tests come first."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # in CI the same examples each time, so that a red run is about the change and can be had again
 settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+LONGEST = Path(__file__).parent / "simulation"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that in the end nobody waits for the last one of them."""
+    items.sort(key=lambda item: not item.path.is_relative_to(LONGEST))

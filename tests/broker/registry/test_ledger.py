@@ -196,13 +196,14 @@ def test_statuses_go_in_the_order_of_registration_each_once_and_the_newest() -> 
     peer = bench.app(b"a", *many(8))
     bench.commit()
     bench.sleep(2.0)
-    for number in (7, 2, 8, 5, 1, 3):
+    for number in (7, 2, 8, 5, 1, 3, 6):
         peer.say("status", s=f"s{number}", status="working")
     peer.say("end", s="s3", reason="closed")
     bench.mono += 1.0
     first = bench.begin()
     assert first is not None
     assert [row.session_id for row in first.statuses] == ["s1", "s2", "s5"]
+    peer.say("end", s="s6", reason="closed")  # it was to go next
     peer.say("status", s="s8", status="resting")
     peer.say("status", s="s2", status="resting")
     bench.rows.commit(first)
