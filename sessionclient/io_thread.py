@@ -47,6 +47,8 @@ HANDSHAKE_MS: Final = 5_000
 PING_MS: Final = 5_000  # ZMTP pings notice a network that went without a FIN
 PING_TIMEOUT_MS: Final = 15_000
 
+HANG_UPS: Final = 5  # handshakes in a row that fail without a word, until they tell something
+
 _EVENTS: Final = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -118,6 +120,7 @@ class IoThread:
         self._wake_out.setblocking(False)
         self._woken = False
         self._lingers = False  # it will look at the inbox soon, unasked
+        self._hang_ups = 0  # in a row
         self._close_by: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -195,6 +198,7 @@ class IoThread:
     def _happened(self, event: int, now: float) -> None:
         machine = self._machine
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._hang_ups = 0
             machine.connected(now)
         elif event == zmq.EVENT_DISCONNECTED:
             machine.disconnected(now)
@@ -202,8 +206,14 @@ class IoThread:
             machine.rejected(_UNKNOWN_KEY, True, now)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             machine.rejected(_NO_KEY if self._key is None else _NOT_SECURE, True, now)
-        elif self._key is not None:  # without a key it is but a broker that went away
+        elif self._key is not None:
             machine.rejected(_OTHER_BROKER, False, now)
+        else:
+            # One is but a broker that went away. One that wants a key may hang up before libzmq has
+            # read so, and then this is all that is told, each time.
+            self._hang_ups += 1
+            if self._hang_ups == HANG_UPS:
+                machine.rejected(_NO_KEY, False, now)
 
     def _timeout(self, closing: bool) -> float:
         deadline = min(self._machine.next_deadline(), time.monotonic() + LONGEST_POLL)

@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from sessionclient import io_thread
-from sessionclient.io_thread import LINGER, IoThread
+from sessionclient.io_thread import HANG_UPS, LINGER, IoThread
 from sessionclient.link import Effect, Reset, Send
 from sessionclient.wire import TO_BROKER, Message, decode, encode
 from tests.support.processes import eventually, free_port
@@ -338,3 +338,27 @@ def test_a_wake_up_that_comes_as_the_last_is_swallowed_is_not_the_last_one(
     finally:
         thread.close(0.0)
     assert machine.found == [1, 2, 3, 4]
+
+
+class Told(Machine):
+    def __init__(self) -> None:
+        super().__init__(resets=False)
+        self.told: list[tuple[str, bool]] = []
+
+    def rejected(self, why: str, dead: bool, now: float) -> None:
+        self.told.append((why, dead))
+
+
+def test_a_broker_that_hangs_up_in_each_handshake_is_taken_for_one_that_wants_a_key() -> None:
+    machine = Told()
+    thread = IoThread("tcp://127.0.0.1:1", machine)
+    silent = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    for _ in range(HANG_UPS - 1):  # so often does one that only restarts not
+        thread._happened(silent, 1.0)
+    thread._happened(zmq.EVENT_HANDSHAKE_SUCCEEDED, 1.0)
+    assert machine.told == []
+    for _ in range(3 * HANG_UPS):
+        thread._happened(silent, 1.0)
+    ((why, dead),) = machine.told
+    assert why.startswith("it asks for a key, and this client has none")
+    assert not dead
