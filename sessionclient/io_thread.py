@@ -69,8 +69,10 @@ _NOT_SECURE: Final = (
     "it does not speak CURVE, but this client has a key; start the broker with --keys, or unset"
     " PANELBUS_KEY"
 )
+# all that is told when the broker hangs up before libzmq has read what it is
 _OTHER_BROKER: Final = (
-    "the handshake failed; the key file's line \"server\" may be another broker's key"
+    "the handshake failed; the key file's line \"server\" may be another broker's key, or "
+    + _NOT_SECURE
 )
 
 
