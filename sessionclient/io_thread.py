@@ -157,8 +157,14 @@ class IoThread:
             self._close_by = time.monotonic() + timeout
             self._woken = False
             self.wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread.ident is None:  # never started, so it will not do it itself
+            self._close_wakes()
+        elif self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout + JOIN_MARGIN)
+
+    def _close_wakes(self) -> None:
+        self._wake_in.close()
+        self._wake_out.close()
 
     # --- the thread ------------------------------------------------------------------------
 
@@ -171,8 +177,7 @@ class IoThread:
             self._machine.closed()
             sockets.close()
             context.term()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._close_wakes()
 
     def _loop(self, sockets: _Sockets) -> None:
         machine = self._machine

@@ -3,8 +3,10 @@ connections, and with it everything else on that context), and nothing waits for
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -362,3 +364,13 @@ def test_a_broker_that_hangs_up_in_each_handshake_is_taken_for_one_that_wants_a_
     ((why, dead),) = machine.told
     assert why.startswith("it asks for a key, and this client has none")
     assert not dead
+    thread.close(0.0)
+
+
+def test_one_that_was_never_started_leaves_nothing_open() -> None:
+    gc.collect()  # what others left is not meant here
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        IoThread("tcp://127.0.0.1:1", Told()).close(0.0)
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
