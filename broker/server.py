@@ -22,6 +22,7 @@ import zmq
 
 from broker.backups import Backups
 from broker.outbox import NOBLOCK, Outbox
+from broker.quick import quick_decoder
 from broker.registry.access import Access
 from broker.registry.core import Registry
 from broker.registry.effects import Found, Read
@@ -29,7 +30,7 @@ from broker.registry.model import Now
 from broker.sockets import Sockets
 from broker.store import Batch, Store, StoreError, StoreUnavailable, StoreUnusable
 from broker.writer import Checked, Outcome, Writer
-from sessionclient.wire import TO_BROKER, WireError, decode, encode
+from sessionclient.wire import TO_BROKER, WireError, encode
 
 log = logging.getLogger("panelbus.broker")
 
@@ -66,6 +67,7 @@ class Bus:
         self._sockets = sockets
         self._registry = registry
         self._writer = Writer(store, self._committed)
+        self._decode = quick_decoder(TO_BROKER)
         self.every_second: Callable[[float], None] | None = None  # called with monotonic time
         self._next_second = 0.0
         # at most one of each: only one batch and one look at the store are ever away
@@ -226,7 +228,7 @@ class Bus:
             self._reject(route, WireError("extra_frames", "one frame a message"))
         else:
             try:
-                message = decode(frame.buffer, TO_BROKER)
+                message = self._decode(frame.bytes)
             except WireError as error:
                 self._reject(route, error)
             else:

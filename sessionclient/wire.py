@@ -20,16 +20,16 @@ import msgpack
 from sessionclient.errors import Misuse, PeerFault
 from sessionclient.fields import (
     Field,
+    Integer,
+    Seconds,
+    Text,
     anything,
-    integer,
     is_bool,
     is_map,
     is_new_id,
     is_secret,
     list_of,
     map_of,
-    seconds,
-    text,
 )
 
 PROTOCOL_VERSION: Final = 1
@@ -93,11 +93,11 @@ class Kind(NamedTuple):
 
 # --- fields of several kinds ---------------------------------------------------------------
 
-_NAME = text(MAX_TEXT_CHARS)
-_LONG = text(MAX_LONG_TEXT_CHARS, shortest=0)
-_REF = text(MAX_ID_CHARS)  # a reference is looked up, so its alphabet need not be checked
-_COUNT = integer(0, MAX_NUMBER)
-_AGE = seconds(0.0, MAX_SECONDS)
+_NAME = Text(MAX_TEXT_CHARS)
+_LONG = Text(MAX_LONG_TEXT_CHARS, shortest=0)
+_REF = Text(MAX_ID_CHARS)  # a reference is looked up, so its alphabet need not be checked
+_COUNT = Integer(0, MAX_NUMBER)
+_AGE = Seconds(0.0, MAX_SECONDS)
 _SAY_NAME = f"text of 1 to {MAX_TEXT_CHARS} characters"
 _SAY_LONG = f"text of at most {MAX_LONG_TEXT_CHARS} characters"
 _SAY_REF = f"an id of 1 to {MAX_ID_CHARS} characters"
@@ -133,7 +133,7 @@ def _new_id(key: str) -> Field:
 
 _TASK = (  # a finished task; "no" counts from 1 within its session
     _ref("s"),
-    Field("no", integer(1, MAX_NUMBER), "a whole number from 1"),
+    Field("no", Integer(1, MAX_NUMBER), "a whole number from 1"),
     _name("name"),
     _age("age"),  # seconds since it started
     _age("took"),  # seconds it ran
@@ -185,7 +185,7 @@ _ACT = ("operator",)
 _OWN = ("app", "operator")  # an app's user may do it to the sessions that it made itself
 _REASON = _long("reason")
 _KEY = _name("key", required=False)
-_WAIT = Field("wait", seconds(0.0, MAX_WAIT), f"seconds from 0 to {MAX_WAIT:g}", required=False)
+_WAIT = Field("wait", Seconds(0.0, MAX_WAIT), f"seconds from 0 to {MAX_WAIT:g}", required=False)
 
 
 def _request(
@@ -204,7 +204,7 @@ TO_BROKER: Final[Mapping[str, Kind]] = {
             Field("secret", is_secret, "16 to 64 bytes"),
             _name("host"),
             _count("pid"),
-            Field("interval", seconds(0.01, 86400.0), "seconds from 0.01 to 86400"),
+            Field("interval", Seconds(0.01, 86400.0), "seconds from 0.01 to 86400"),
             _N,
             *_STATE,
         )
@@ -225,7 +225,7 @@ TO_BROKER: Final[Mapping[str, Kind]] = {
         _name("user", False),
         _name("status", False),
         Field("stale", is_bool, "true or false", required=False),
-        Field("limit", integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
+        Field("limit", Integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
         _count("after", False),  # the seq of the last row of the page before
         roles=_READ,
     ),
@@ -243,7 +243,7 @@ TO_BROKER: Final[Mapping[str, Kind]] = {
     "kill_all": _request(_name("app"), _REASON, _KEY),
     "cleanup": _request(_age("older")),
     "audit": _request(
-        Field("limit", integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
+        Field("limit", Integer(1, MAX_PAGE_ROWS), f"1 to {MAX_PAGE_ROWS}", required=False),
         _count("before", False),  # the number of the last row of the page before
     ),
     "backup": _request(_long("file", required=True)),
@@ -290,8 +290,8 @@ FEED: Final[Mapping[str, Kind]] = {
         (
             _ref("epoch"),
             _count("n"),  # number of this message; a beat repeats the newest number
-            Field("t", seconds(0.0, float(MAX_NUMBER)), "seconds"),  # the broker's observed clock
-            Field("w", seconds(0.0, float(MAX_NUMBER)), "seconds"),  # its wall clock
+            Field("t", Seconds(0.0, float(MAX_NUMBER)), "seconds"),  # the broker's observed clock
+            Field("w", Seconds(0.0, float(MAX_NUMBER)), "seconds"),  # its wall clock
             Field(
                 "changes",
                 list_of(lambda value: type(value) is list and len(value) > 0, MAX_BATCH_ITEMS),
@@ -326,9 +326,6 @@ def encode(message: Message, pack: Callable[[Message], bytes] = msgpack.packb) -
     return payload
 
 
-SMALL: Final = 256  # bytes; what is longer likely has maps or lists in it
-FIXMAP: Final = 0x80  # the first byte of a map of up to 15 keys is this and their number
-_CONTAINERS: Final = frozenset((dict, list))
 _NO_EXTENSIONS: Final = "extension types are not used here"
 
 
@@ -346,26 +343,19 @@ def _refuse_extension(_code: int, _data: bytes) -> Any:
 
 
 _UNPACK: Final = partial(
-    msgpack.unpackb, ext_hook=_refuse_extension, strict_map_key=True, max_ext_len=0
+    msgpack.unpackb,
+    object_pairs_hook=_refuse_duplicates,
+    ext_hook=_refuse_extension,
+    strict_map_key=True,
+    max_ext_len=0,
 )
 
 
-def _is_flat(message: Any) -> bool:
-    """Whether it is a map without another in it. If it has as many keys as its first byte says, no
-    key stood twice, and no hook, which takes as long as the rest, need look at the pairs."""
-    return type(message) is dict and _CONTAINERS.isdisjoint(map(type, message.values()))
-
-
 def _unpack(payload: bytes | memoryview) -> Any:
-    size = len(payload)
-    if size > MAX_FRAME_BYTES:
-        raise WireError("too_large", f"{size} bytes are over {MAX_FRAME_BYTES}")
+    if len(payload) > MAX_FRAME_BYTES:
+        raise WireError("too_large", f"{len(payload)} bytes are over {MAX_FRAME_BYTES}")
     try:
-        if size <= SMALL:
-            message = _UNPACK(payload)
-            if _is_flat(message) and payload[0] == FIXMAP | len(message):
-                return message
-        return _UNPACK(payload, object_pairs_hook=_refuse_duplicates)
+        return _UNPACK(payload)
     # UnpackException covers truncated and extra data, StackError too deep nesting; ValueError is
     # what msgpack raises for broken formats, bounds and UTF-8 and what our own hooks raise.
     except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:

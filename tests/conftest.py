@@ -13,9 +13,10 @@ settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-LONGEST = Path(__file__).parent / "simulation"
+TESTS = Path(__file__).parent
+LONGEST = (TESTS / "browser" / "test_monitor_states.py", TESTS / "simulation")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that in the end nobody waits for the last one of them."""
-    items.sort(key=lambda item: not item.path.is_relative_to(LONGEST))
+    items.sort(key=lambda item: not any(map(item.path.is_relative_to, LONGEST)))

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from tests.cli.conftest import Open
-from tests.support.processes import ROOT, BrokerProcess, free_port
+from tests.support.processes import ROOT, BrokerProcess, eventually, free_port
 
 pytestmark = pytest.mark.process
 
@@ -67,14 +67,19 @@ def test_an_ended_session_says_how_it_ended(run: Run, opened: Open) -> None:
 def test_kill_that_does_not_complete_in_time(run: Run, opened: Open, gate: threading.Event) -> None:
     tracker = opened("stubborn")
     tracker.on_kill(gate.wait)
+
+    def delivered() -> bool:
+        result = run("kill", tracker.session_id, "--wait", "0", "--json")
+        assert result.exit_code == 0
+        (outcome,) = json.loads(result.output)
+        assert outcome["session_id"] == tracker.session_id
+        assert outcome["stage"] in ("requested", "delivered")
+        return bool(outcome["stage"] == "delivered")
+
+    eventually(delivered, "its process has the kill")
     result = run("kill", tracker.session_id, "--wait", "0.2")
     assert result.exit_code == 1
     assert "its callbacks are still running after 0.2 s" in result.output
-    result = run("kill", tracker.session_id, "--wait", "0", "--json")
-    assert result.exit_code == 0
-    (outcome,) = json.loads(result.output)
-    assert outcome["session_id"] == tracker.session_id
-    assert outcome["stage"] in ("requested", "delivered")
 
 
 def test_kill_reports_a_callback_that_failed(run: Run, opened: Open) -> None:

@@ -14,7 +14,6 @@ from sessionclient.wire import (
     MAX_FRAME_BYTES,
     MAX_NUMBER,
     ROLES,
-    SMALL,
     TO_BROKER,
     WireError,
     decode,
@@ -267,15 +266,6 @@ def test_a_key_that_stands_twice_is_malformed_at_any_depth() -> None:
     assert (inner.cause, str(inner)) == ("malformed", str(error))
     next_to = refusal(b"\x83\xa1k\xa5reply\xa1r\x01\xa6result\x82\xa1a\x01\xa1a\x01")
     assert str(next_to) == str(error)
-
-
-@pytest.mark.parametrize("length", [SMALL - 20, SMALL + 20])
-def test_it_is_malformed_in_a_short_message_and_in_a_long_one(length: int) -> None:
-    message = example("refused", reason="x" * (length - len(encode(example("refused", reason="")))))
-    payload = encode(message)
-    assert decode(payload, FROM_BROKER) == message
-    twice = bytes([payload[0] + 1]) + payload[1:] + b"\xa1k\xa7refused"
-    assert str(refusal(twice)) == "not a msgpack message: a key stands twice in a map"
 
 
 EXTENSIONS = [

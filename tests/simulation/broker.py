@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.quick import quick_decoder
 from broker.registry.core import Registry
 from broker.registry.effects import Read, Send
 from broker.registry.model import Now, Settings
 from broker.store import Batch, StoreError, StoreUnavailable, StoreUnusable
-from sessionclient.wire import TO_BROKER, WireError, decode, encode
+from sessionclient.wire import TO_BROKER, WireError, encode
 from tests.simulation.network import Network
 from tests.simulation.store import SimStore
 from tests.simulation.watch import Watch
@@ -20,6 +21,7 @@ from tests.simulation.world import Action, World
 if TYPE_CHECKING:
     from tests.simulation.operators import OperatorNode
 
+DECODE: Final = quick_decoder(TO_BROKER)
 WALL: Final = 1_700_000_000.0  # where the broker's wall clock starts
 GATHER: Final = 0.005  # seconds that changes are gathered before they are published
 DRAIN: Final = 4  # messages read before the timers have their turn, after a freeze
@@ -227,7 +229,7 @@ class BrokerNode:
 
     def _handle(self, route: bytes, payload: bytes) -> None:
         try:
-            message = decode(payload, TO_BROKER)
+            message = DECODE(payload)
         except WireError as error:
             self.world.counts["malformed"] += 1
             self.registry.rejected(route, error)

@@ -14,7 +14,7 @@ from tests.simulation.shrink import Case, report
 PARTS: Final = 4  # test files that share the seeds, so that several workers can
 CHUNK: Final = 50  # seeds in one test
 COUNTED: Final = 400  # the first ones are run by test_coverage.py, which counts what they do
-TOTAL: Final = int(os.environ.get("PANELBUS_SEEDS", "3000"))
+TOTAL: Final = int(os.environ.get("PANELBUS_SEEDS", "2000"))
 # Every line is met by tests of its own, and to count lines would make these 2.7 times as slow.
 MARKS: Final = [
     pytest.mark.no_cover,
