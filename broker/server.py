@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import zmq
 
@@ -39,7 +39,7 @@ DRAIN_SECONDS: Final = 0.02  # the same for messages that cost much, such as lis
 FEED_BACKLOG: Final = 20_000  # changes that wait to be published; beyond it nothing is read
 FEED_GATHER: Final = 0.005  # seconds changes are gathered before they are published
 FEED_BURST: Final = 8  # messages published in one turn of the loop
-COMMAND_GATHER: Final = 16  # messages, a command's own included, before its commit begins
+COMMAND_GATHER: Final = 16  # messages handled with a command that waits for a commit under way
 COMMAND_PATIENCE: Final = 0.005  # seconds the loop keeps still while a command goes to the disk
 STOP_TIMEOUT: Final = 3.0  # seconds an orderly stop may spend on the disk
 REBIND_PAUSE: Final = 0.02  # seconds between two tries
@@ -85,6 +85,7 @@ class Bus:
         self._stopping = False
         self._feed_due: float | None = None
         self._outbox = Outbox(sockets.router)
+        self._recv: Callable[..., Any] = sockets.router.recv
         self._rejections = 0
         self._next_reject_log = 0.0
         self._strangers: Counter[str] = Counter()  # turned away since the last line about them
@@ -192,15 +193,15 @@ class Bus:
     def _drain(self) -> bool:
         """Handle what has arrived; True when there may be more than the bounds allowed."""
         state, now = self._registry.state, clock()
-        feed, ledger = state.feed, state.ledger
+        changes, ledger, outcomes = state.feed.changes, state.ledger, self._outcomes
         until, waited = now.mono + DRAIN_SECONDS, bool(ledger.after)
-        gather = COMMAND_GATHER
+        gather = 1 if ledger.flight is None else COMMAND_GATHER
         for _ in range(DRAIN_LIMIT):
-            if len(feed) >= FEED_BACKLOG:
+            if len(changes) >= FEED_BACKLOG:
                 return True  # senders wait, in their own queues, until it is published
             if not self._receive(now):
                 return False
-            if self._outcomes:
+            if outcomes:
                 return True  # what became of a commit goes before all else
             if ledger.after and not waited:
                 gather -= 1
@@ -212,33 +213,33 @@ class Bus:
 
     def _receive(self, now: Now) -> bool:
         """Handle one message; False when there is none."""
-        router = self._sockets.router
+        recv = self._recv
         try:
-            route = router.recv(NOBLOCK)
+            route = recv(NOBLOCK)
         except zmq.Again:
             return False
-        # copy=False, because only a Frame tells whether more follow: an extra frame left
-        # unread would shift every later message and let a peer pose as another
-        frame = router.recv(NOBLOCK, copy=False)
-        if frame.more:
-            self._skip_frames()
-        if route[0] != 0:  # the ROUTER's own ids begin with a zero, which no other may
-            self._reject(route, WireError("chosen_routing_id", CHOSEN_ID))
-        elif frame.more:
-            self._reject(route, WireError("extra_frames", "one frame a message"))
-        else:
-            try:
-                message = self._decode(frame.bytes)
-            except WireError as error:
-                self._reject(route, error)
-            else:
-                user = self._sockets.user_of(frame) if message["k"] == "hello" else None
-                self._registry.handle(route, message, now, user)
+        # not copied, because only a Frame tells whether more follow: an extra frame left unread
+        # would shift every later message and let a peer pose as another
+        frame = recv(NOBLOCK, False)
+        if frame.more or route[0] != 0:  # the ROUTER's own ids begin with a zero, no other may
+            self._misshapen(route, frame.more)
+            return True
+        try:
+            message = self._decode(frame.bytes)
+        except WireError as error:
+            self._reject(route, error)
+            return True
+        user = self._sockets.user_of(frame) if message["k"] == "hello" else None
+        self._registry.handle(route, message, now, user)
         return True
 
-    def _skip_frames(self) -> None:
-        while self._sockets.router.recv(NOBLOCK, copy=False).more:
-            pass
+    def _misshapen(self, route: bytes, more: bool) -> None:
+        while more:
+            more = self._recv(NOBLOCK, False).more
+        if route[0] != 0:
+            self._reject(route, WireError("chosen_routing_id", CHOSEN_ID))
+        else:
+            self._reject(route, WireError("extra_frames", "one frame a message"))
 
     def _reject(self, route: bytes, error: WireError) -> None:
         self._registry.rejected(route, error)
@@ -268,14 +269,18 @@ class Bus:
             self._registry.backed_up(*self._backups.done.popleft(), now)
         self._registry.tick(now)
         self._commit(now)
+        if self._registry.asks():
+            self._ask_the_disk()
+        self._send()
+        self._publish(now)
+
+    def _ask_the_disk(self) -> None:
         for asked in self._registry.take_backups():
             self._backups.start(asked)
         for read in self._registry.take_reads():
             if not self._writer.read(partial(self._read, read)):
                 busy = StoreUnavailable("too many questions wait for the disk already", "busy")
                 self._registry.read_done(read, busy)
-        self._send()
-        self._publish(now)
 
     def _each_second(self) -> None:
         now = time.monotonic()
@@ -354,17 +359,18 @@ class Bus:
                 self._writer.submit(batch)
 
     def _send(self) -> None:
-        for route in self._outbox.send(self._registry.take_sends()):
-            self._registry.unreachable(route)
+        if self._registry.state.sends:
+            for route in self._outbox.send(self._registry.take_sends()):
+                self._registry.unreachable(route)
 
     def _publish(self, now: Now) -> None:
         feed = self._registry.state.feed
         beat = self._registry.beat(now)
         if beat is not None:
             self._sockets.feed.send(encode(beat), NOBLOCK)
-            if len(feed):  # at least who was heard of, for which nobody wakes up by itself
+            if feed.changes:  # at least who was heard of, for which nobody wakes up by itself
                 self._feed_due = now.mono
-        if self._feed_due is None and len(feed):
+        if self._feed_due is None and feed.changes:
             self._feed_due = now.mono + FEED_GATHER
         if self._feed_due is not None and now.mono >= self._feed_due:
             self._feed_due = None

@@ -26,6 +26,7 @@ SEEN: Final = "panelbus: shown"  # what it says
 ARRIVAL_TIME: Final = 5.0  # seconds a page that is just being loaded has to open its connection
 CLOSE_TIME: Final = 3.0  # seconds websockets have to close by themselves
 STEP: Final = 0.1  # seconds between looks while waiting for a browser
+END_TIME: Final = 2 * ARRIVAL_TIME + SHOW_TIME + CLOSE_TIME  # all that on a loop that is free
 
 # Shown over the whole page. The reason is set as text, never as markup. Reconnecting is switched
 # off in the page itself, or BokehJS would come back with the same session id.
@@ -134,7 +135,12 @@ class Page:
         for callback in callbacks:
             callback()
 
-    def end(self, reason: str | None, done: Callable[[str | None], None]) -> None:
+    def end(
+        self,
+        reason: str | None,
+        done: Callable[[str | None], None],
+        began: Callable[[], None] = lambda: None,
+    ) -> None:
         """End this page for good; returns at once, from any thread.
 
         On the server's event loop, as soon as it runs: the page shows that it was ended and why,
@@ -143,13 +149,14 @@ class Page:
         Args:
             reason: shown to the user, as text.
             done: called once, on the loop: with None when the session is gone, else with why not.
+            began: called before, on the loop, when it has begun, unless there is nothing to end.
         """
         self._listen()
         application = self._context.server_context.application_context
         if self._destroyed or application is None:
             done(None)
             return
-        ending = self._end(application, reason, done)
+        ending = self._end(application, reason, done, began)
         try:
             application.io_loop.asyncio_loop.call_soon_threadsafe(_start, ending)
         except RuntimeError as error:  # the loop has been closed: the server is going down
@@ -157,8 +164,13 @@ class Page:
             done(f"the app's event loop is gone: {error}")
 
     async def _end(
-        self, application: Any, reason: str | None, done: Callable[[str | None], None]
+        self,
+        application: Any,
+        reason: str | None,
+        done: Callable[[str | None], None],
+        began: Callable[[], None],
     ) -> None:
+        began()
         try:
             session = await self._session()
             if session is not None:

@@ -26,7 +26,7 @@ from sessionclient.wire import MAX_LONG_TEXT_CHARS
 
 log = logging.getLogger("sessionclient")
 
-PAGE_END_TIMEOUT: Final = 10.0  # seconds until a page that can't be ended is reported
+PAGE_END_TIMEOUT: Final = 10.0  # seconds the app's loop may be blocked until that is reported
 
 
 class SessionClient:
@@ -303,14 +303,18 @@ class SessionClient:
             self._page_gone(None)
             return
         self._state.page_ended(self._page.id, self.kill_reason)
-        over = threading.Event()
+        began, over = threading.Event(), threading.Event()
 
         def done(error: str | None) -> None:
             self._page_gone(error)
             over.set()
+            began.set()  # or there was nothing to begin with
 
-        self._page.end(self.kill_reason, done)
-        if not over.wait(PAGE_END_TIMEOUT) and self._hub is not None and not self._reported:
+        self._page.end(self.kill_reason, done, began.set)
+        # what browsers may take to answer is not the loop's fault
+        if began.wait(PAGE_END_TIMEOUT) and over.wait(PAGE_END_TIMEOUT + panel_hooks.END_TIME):
+            return
+        if self._hub is not None and not self._reported:
             text = (
                 f"callbacks have run, but the app's event loop did not for {PAGE_END_TIMEOUT:g} s,"
                 " so the page is still open; it ends when the loop is free"

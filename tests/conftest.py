@@ -1,8 +1,9 @@
-"""How much hypothesis tries, and whether it repeats itself; which tests come first."""
+"""How much hypothesis tries, and whether it repeats itself; which tests come first; Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+# a shell has what runs in its background ignore Ctrl-C, and so would whatever the tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 LONGEST = (TESTS / "browser" / "test_monitor_states.py", TESTS / "simulation")

@@ -117,7 +117,8 @@ class Registry:
         """One checked message of the connection ``route``; ``user_id`` is what the transport has
         proved of it, and is looked at with a hello only."""
         state = self.state
-        state.advance(now)
+        if now.mono != state.last_mono:  # not again for messages that came together
+            state.advance(now)
         kind = message["k"]
         state.stats.messages[kind] += 1
         if kind == "hello":
@@ -131,7 +132,7 @@ class Registry:
             state.send(route, "say_hello")
             return
         peer.heard = state.observed
-        by_role = access.by_role(message)
+        by_role = access.by_role(message) if "by" in message else None
         if not TO_BROKER[kind].allows(peer.role, by_role):
             text = f"the role {by_role or peer.role!r} may not send {kind!r}"
             state.forbid(peer, message, text, now)
@@ -247,14 +248,14 @@ class Registry:
         """When `tick`, `begin` or `beat` has something to do (monotonic seconds)."""
         # a healthy loop turns before so much has passed that it would seem to have slept
         awake = self.state.last_mono + self.state.clock_step / 2
-        times = [self._next_sweep, self._next_beat, awake]
+        soonest = min(self._next_sweep, self._next_beat, awake)
         due = self.state.ledger.due(now)
-        if due is not None:
-            times.append(due)
+        if due is not None and due < soonest:
+            soonest = due
         if self.state.waiting:
             waiter = waiting.next_waiter(self.state)
-            times.append(now.mono if waiter is None else waiter)
-        return min(times)
+            soonest = min(soonest, now.mono if waiter is None else waiter)
+        return soonest
 
     # --- what to do ------------------------------------------------------------------------
 
@@ -262,6 +263,10 @@ class Registry:
         """Messages to send now, in order."""
         sends, self.state.sends = self.state.sends, []
         return sends
+
+    def asks(self) -> bool:
+        """Whether there is anything in `take_reads` or `take_backups`."""
+        return bool(self.state.reads or self.state.backups)
 
     def take_reads(self) -> list[Read]:
         """Questions to the store; each wants `read_done`."""

@@ -64,27 +64,24 @@ class Feed:
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
         self.number = 0  # of the newest message published
-        self._changes: deque[list[Any] | Session | Command] = deque()
-        self._waiting: set[Session | Command] = set()  # those that stand in _changes
+        self.changes: deque[list[Any] | Session | Command] = deque()  # that wait
+        self._waiting: set[Session | Command] = set()  # those that stand in changes
         self._heard: dict[str, float] = {}  # process -> when on the observed clock
-
-    def __len__(self) -> int:
-        return len(self._changes)
 
     def row(self, session: Session) -> None:
         """Publish the whole row of a session that is live now."""
         if session not in self._waiting:
             self._waiting.add(session)
-            self._changes.append(session)
+            self.changes.append(session)
 
     def command(self, command: Command) -> None:
         """Publish how far a command is."""
         if command not in self._waiting:
             self._waiting.add(command)
-            self._changes.append(command)
+            self.changes.append(command)
 
     def change(self, change: list[Any]) -> None:
-        self._changes.append(change)
+        self.changes.append(change)
 
     def heard(self, instance: str, observed: float) -> None:
         """Publish with the next beat that a process was heard: nobody is in a hurry to know, and
@@ -92,22 +89,22 @@ class Feed:
         self._heard[instance] = observed
 
     def tell_heard(self) -> None:
-        self._changes.extend(["h", *heard] for heard in self._heard.items())
+        self.changes.extend(["h", *heard] for heard in self._heard.items())
         self._heard.clear()
 
     def ended(self, session: Session, change: list[Any]) -> None:
         """Publish an end; a row of it still waiting is left out, so it can't come after."""
         self._waiting.discard(session)
-        self._changes.append(change)
+        self.changes.append(change)
 
     def take(self, now: Now, observed: float) -> dict[str, Any] | None:
         """The next numbered message, or None when nothing has changed."""
         changes: list[list[Any]] = []
         budget = FEED_BUDGET
-        while self._changes and len(changes) < CHANGES_PER_MESSAGE:
-            change = self._changes[0]
+        while self.changes and len(changes) < CHANGES_PER_MESSAGE:
+            change = self.changes[0]
             if not isinstance(change, list) and change not in self._waiting:
-                self._changes.popleft()  # it has ended since
+                self.changes.popleft()  # it has ended since
                 continue
             if isinstance(change, list):
                 budget -= weigh(*change)
@@ -115,7 +112,7 @@ class Feed:
                 budget -= change.weight()
             if budget < 0 and changes:
                 break
-            self._changes.popleft()
+            self.changes.popleft()
             if not isinstance(change, list):
                 self._waiting.discard(change)
                 change = ["+" if isinstance(change, Session) else "k", change.wire()]

@@ -191,7 +191,7 @@ def stats(state: State, peer: Peer, message: dict[str, Any], now: Now) -> None:
         "commit": kept.commit.wire(),
         "queues": {
             "store": state.ledger.pending(),
-            "feed": len(state.feed),
+            "feed": len(state.feed.changes),
             "waiters": state.waiter_count,
             "open_commands": len(state.open_commands),
         },

@@ -102,8 +102,6 @@ class State:
     # --- the clock -------------------------------------------------------------------------
 
     def advance(self, now: Now) -> None:
-        if now.mono == self.last_mono:  # as for the messages that came together
-            return
         step = min(now.mono - self.last_mono, self.clock_step)
         if step > 0:
             self.observed += step

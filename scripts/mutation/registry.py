@@ -301,8 +301,6 @@ GUARDS: Final = (
         "no timeout follows the wall clock",
         "10, I9",
         f"{_HERE}/state.py",
-        "        if now.mono == self.last_mono:  # as for the messages that came together\n"
-        "            return\n"
         "        step = min(now.mono - self.last_mono, self.clock_step)\n"
         "        if step > 0:\n"
         "            self.observed += step\n"

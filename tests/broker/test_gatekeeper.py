@@ -12,7 +12,7 @@ from zmq.utils.monitor import parse_monitor_message
 from broker.keyring import BrokerKey
 from broker.registry.access import Credential
 from broker.sockets import Sockets
-from tests.broker.test_server import SOON, RunningBus
+from tests.broker.running import SOON, RunningBus
 from tests.support.processes import eventually, free_port
 
 ENDS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH

@@ -17,19 +17,13 @@ from broker.sockets import FEED_QUEUE, ROUTER_QUEUE, Sockets
 from broker.unread import LARGE, MAX_UNREAD_PEER, Unread
 from sessionclient.wire import encode
 from tests.broker.raw import RawPeer
-from tests.broker.test_server import RunningBus
+from tests.broker.running import RunningBus
 from tests.support.bench import greeting, session
 from tests.support.processes import eventually, free_port
 
 SESSIONS = 1_000
 PAGE_BYTES = 200_000  # less than a page of so many sessions
 KERNEL_BYTES = 16 << 20  # more than the sockets of one connection hold on both sides
-
-
-@pytest.fixture
-def running() -> Iterator[RunningBus]:
-    with RunningBus() as bus:
-        yield bus
 
 
 @pytest.fixture
@@ -196,7 +190,7 @@ def test_changes_that_can_not_be_published_as_fast_as_they_come_are_not_read_so_
     waiting: list[int] = []
 
     def watched(*arguments: Any) -> None:
-        waiting.append(len(feed))
+        waiting.append(len(feed.changes))
         handle(*arguments)
 
     monkeypatch.setattr(running.registry, "handle", watched)

@@ -1,4 +1,4 @@
-"""The outbox by itself; what peers see of it is in test_server.py and test_greed.py."""
+"""The outbox by itself, mostly; what peers see of it is in test_server.py and test_greed.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 import zmq
 
 from broker.outbox import Outbox
+from broker.registry.model import Peer
 from sessionclient.wire import FROM_BROKER, MAX_FRAME_BYTES, decode
+from tests.broker.running import RunningBus
 
 
 @pytest.fixture
@@ -39,3 +41,36 @@ def test_a_message_that_can_not_be_encoded_leaves_nothing_behind(outbox: Outbox)
     payload = outbox.payload({"k": "ack", "n": 1})
     assert payload is not None
     assert decode(payload, FROM_BROKER) == {"k": "ack", "n": 1}
+
+
+class Broken:
+    """A socket's sending, which fails."""
+
+    def __init__(self, errno: int) -> None:
+        self.error = zmq.Again(errno) if errno == zmq.EAGAIN else zmq.ZMQError(errno)
+        self.tried = 0
+
+    def __call__(self, _frame: bytes, _flags: int) -> None:
+        self.tried += 1
+        raise self.error
+
+
+@pytest.mark.parametrize("errno", [zmq.EAGAIN, zmq.EHOSTUNREACH, zmq.ETERM])
+def test_what_can_not_be_sent_stops_nothing_but_a_broken_socket_does(
+    monkeypatch: pytest.MonkeyPatch, errno: int
+) -> None:
+    with RunningBus() as running:
+        running.bus.stop()
+        running.join()
+    state, push = running.registry.state, Broken(errno)
+    monkeypatch.setattr(running.bus._outbox, "_push", push)
+    state.peers[b"a"] = Peer(b"a", "viewer", "v", 0.0)
+    state.send(b"a", "command", reason="x" * MAX_FRAME_BYTES)  # which is skipped
+    state.send(b"a", "ack", n=1)
+    if errno == zmq.ETERM:
+        with pytest.raises(zmq.ZMQError):
+            running.bus._send()
+    else:
+        running.bus._send()
+    assert push.tried == 1
+    assert (b"a" in state.peers) == (errno != zmq.EHOSTUNREACH)

@@ -3,172 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pytest
 import zmq
 
-from broker.keyring import BrokerKey
-from broker.registry.access import Access
-from broker.registry.core import Registry
-from broker.registry.model import Peer, Settings
-from broker.server import COMMAND_GATHER, DRAIN_LIMIT, Bus, clock
-from broker.sockets import AddressInUse, Sockets
+from broker.server import COMMAND_GATHER, DRAIN_LIMIT
 from broker.store import (
     Batch,
-    CopyRefused,
-    Kept,
-    StoreError,
     StoreUnavailable,
     StoreUnusable,
-    TaskRow,
 )
 from broker.writer import MAX_READS
-from sessionclient.wire import FEED, MAX_FRAME_BYTES, decode
+from sessionclient.wire import FEED, decode
 from tests.broker.raw import RawPeer
-from tests.broker.stores import EVERYTHING, DictStore
+from tests.broker.running import SOON, RunningBus, ask
 from tests.support.bench import session
-from tests.support.processes import eventually, free_port
-
-SOON = 20.0  # seconds; generous, for a busy machine
-QUICK = Settings(
-    flush_interval=0.05, retry_interval=0.05, sweep_interval=0.05, redeliver_after=0.05
-)
-
-
-class MoodyStore(DictStore):
-    """A store that can be told to fail, or to take its time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: StoreError | None = None
-        self.read_error: StoreError | None = None
-        self.gate = threading.Event()
-        self.gate.set()
-        self.closed = False
-        self.attempts = 0
-        self.probes: list[bool] = []
-        self.copy_gate = threading.Event()
-        self.copying = threading.Event()
-
-    def commit(self, batch: Batch) -> Kept:
-        assert self.gate.wait(SOON)
-        self.attempts += 1
-        if self.error is not None:
-            raise self.error
-        return super().commit(batch)
-
-    def check(self, *, probe: bool) -> StoreUnavailable | None:
-        assert self.gate.wait(SOON)
-        self.probes.append(probe)
-        if isinstance(self.error, StoreUnavailable):
-            return self.error
-        if self.error is not None:
-            raise self.error
-        return None
-
-    def tasks(self, session_id: str, limit: int) -> list[TaskRow]:
-        if self.read_error is not None:
-            raise self.read_error
-        return super().tasks(session_id, limit)
-
-    def copy(self, file: str, go_on: Callable[[], bool]) -> tuple[str, int]:
-        """Takes until the gate opens, or it is given up."""
-        self.copying.set()
-        while not self.copy_gate.wait(0.01):
-            if not go_on():
-                raise StoreUnavailable("the broker stops", "busy")
-        if file == "taken.db":
-            raise CopyRefused("taken.db exists already", "conflict")
-        return f"/data/{file}", 4096
-
-    def close(self) -> None:
-        self.closed = True
-
-    def apps(self) -> list[str]:
-        """The apps of the live sessions that were kept."""
-        loaded = self.load(max_tombstones=0, max_commands=EVERYTHING, max_gone=0)
-        return [row.app_name for row in loaded.sessions]
-
-
-class RunningBus:
-    """A bus in a thread of the test's own process."""
-
-    def __init__(
-        self,
-        *,
-        alone: bool = False,
-        key: BrokerKey | None = None,
-        access: Access | None = None,
-    ) -> None:
-        """``alone``: there is nobody to be told before the last commit."""
-        self.store = MoodyStore()
-        self.address = f"tcp://127.0.0.1:{free_port()}"
-        self.feed = f"tcp://127.0.0.1:{free_port()}"
-        sockets = Sockets(key, access)
-        sockets.bind(self.address, self.feed)
-        ids = iter(f"id{number}" for number in range(100_000))
-        loaded = self.store.load(max_tombstones=0, max_commands=0, max_gone=0)
-        self.registry = Registry(
-            loaded,
-            clock(),
-            new_id=lambda: next(ids),
-            feed_address=self.feed,
-            version="test",
-            settings=QUICK,
-            access=access,
-        )
-        self.bus = Bus(sockets, self.registry, self.store)
-        self.asked_before_finish = 0
-        before_finish = None if alone else self._before_finish
-        self._thread = threading.Thread(target=self.bus.run, args=(before_finish,))
-
-    def _before_finish(self) -> None:
-        self.asked_before_finish += 1
-
-    def join(self) -> None:
-        self._thread.join(SOON)
-        assert not self._thread.is_alive()
-
-    def __enter__(self) -> RunningBus:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self.store.gate.set()
-        if self._thread.is_alive():
-            self.bus.stop()
-        self.join()
-
-
-@pytest.fixture
-def running() -> Iterator[RunningBus]:
-    with RunningBus() as bus:
-        yield bus
-
-
-@pytest.fixture
-def operator(running: RunningBus) -> Iterator[RawPeer]:
-    with RawPeer(running.address) as peer:
-        peer.greet("op", role="operator")
-        yield peer
-
-
-def ask(peer: RawPeer, kind: str, **fields: Any) -> Any:
-    """A reply's result, or the whole error."""
-    peer.say(kind, r=1, **fields)
-    answer = peer.answer()
-    return answer["result"] if answer["k"] == "reply" else answer
+from tests.support.processes import eventually
 
 
 def test_a_failing_store_degrades_the_bus_and_a_later_commit_mends_it(
@@ -503,33 +355,6 @@ def test_every_second_it_calls_whoever_watches() -> None:
     assert times[2] - times[1] >= 1.0
 
 
-# --- addresses -----------------------------------------------------------------------------------
-
-
-def test_a_taken_address_is_told_with_its_option(running: RunningBus) -> None:
-    free = f"tcp://127.0.0.1:{free_port()}"
-    with pytest.raises(AddressInUse, match="--bus, or stop what holds it"):
-        Sockets().bind(running.address, free)
-    with pytest.raises(AddressInUse, match="--feed, or stop what holds it"):
-        Sockets().bind(free, running.feed)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="socket files")
-def test_a_socket_file_replaces_neither_another_nor_a_file(tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.write_text("data")
-    sockets = Sockets()
-    try:
-        with pytest.raises(AddressInUse):
-            sockets.bind(f"ipc://{precious}", f"tcp://127.0.0.1:{free_port()}")
-    finally:
-        sockets.close()
-    assert precious.read_text() == "data"
-
-
-# --- what comes in -------------------------------------------------------------------------------
-
-
 def test_a_flood_of_what_is_no_message_is_answered_in_full_and_logged_once(
     running: RunningBus, operator: RawPeer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -545,39 +370,3 @@ def test_a_flood_of_what_is_no_message_is_answered_in_full_and_logged_once(
     logged = [text for text in caplog.messages if text.startswith("refused")]
     assert len(logged) == 1
     assert "refused 1 malformed messages, last: " in logged[0]
-
-
-# --- what goes out -------------------------------------------------------------------------------
-
-
-class Broken:
-    """A socket's sending, which fails."""
-
-    def __init__(self, errno: int) -> None:
-        self.error = zmq.Again(errno) if errno == zmq.EAGAIN else zmq.ZMQError(errno)
-        self.tried = 0
-
-    def __call__(self, _frame: bytes, _flags: int) -> None:
-        self.tried += 1
-        raise self.error
-
-
-@pytest.mark.parametrize("errno", [zmq.EAGAIN, zmq.EHOSTUNREACH, zmq.ETERM])
-def test_what_can_not_be_sent_stops_nothing_but_a_broken_socket_does(
-    monkeypatch: pytest.MonkeyPatch, errno: int
-) -> None:
-    with RunningBus() as running:
-        running.bus.stop()
-        running.join()
-    state, push = running.registry.state, Broken(errno)
-    monkeypatch.setattr(running.bus._outbox, "_push", push)
-    state.peers[b"a"] = Peer(b"a", "viewer", "v", 0.0)
-    state.send(b"a", "command", reason="x" * MAX_FRAME_BYTES)  # which is skipped
-    state.send(b"a", "ack", n=1)
-    if errno == zmq.ETERM:
-        with pytest.raises(zmq.ZMQError):
-            running.bus._send()
-    else:
-        running.bus._send()
-    assert push.tried == 1
-    assert (b"a" in state.peers) == (errno != zmq.EHOSTUNREACH)

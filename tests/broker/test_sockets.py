@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 import zmq
 
 from broker import sockets
-from broker.sockets import Sockets
+from broker.sockets import AddressInUse, Sockets
+from tests.broker.running import RunningBus
 from tests.support.processes import eventually, free_port
 
 ESTABLISHED = "01"  # as /proc/net/tcp has it
@@ -55,3 +57,24 @@ def test_who_says_nothing_is_hung_up_on(ports: tuple[int, int]) -> None:
             silent.settimeout(10.0)
             while silent.recv(4096):  # a greeting may come first
                 pass
+
+
+def test_a_taken_address_is_told_with_its_option(running: RunningBus) -> None:
+    free = f"tcp://127.0.0.1:{free_port()}"
+    with pytest.raises(AddressInUse, match="--bus, or stop what holds it"):
+        Sockets().bind(running.address, free)
+    with pytest.raises(AddressInUse, match="--feed, or stop what holds it"):
+        Sockets().bind(free, running.feed)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="socket files")
+def test_a_socket_file_replaces_neither_another_nor_a_file(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    sockets = Sockets()
+    try:
+        with pytest.raises(AddressInUse):
+            sockets.bind(f"ipc://{precious}", f"tcp://127.0.0.1:{free_port()}")
+    finally:
+        sockets.close()
+    assert precious.read_text() == "data"

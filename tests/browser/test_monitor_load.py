@@ -23,7 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.process]
 ROWS = 10_000
 RATE = 1_000  # changes a second
 SAMPLES = 20
-LONGEST_TASK_MS = 200
+LONG_TASK_MS = 200
+# On a free machine no task of the page is that long; on a busy one, where others take its core for
+# a while, a few are. A page that does too much at once has one with each of its updates.
+MAX_LONG = 0.05  # of the time
 # A busy machine may be slow as a whole; this only tells a page that keeps up from one that does
 # not. The figure itself is printed.
 VISIBLE_WITHIN = 5.0  # seconds
@@ -102,14 +105,16 @@ def test_ten_thousand_rows_with_a_thousand_changes_a_second(
                 wanted = [probe.session_id, f"Look {number}!"]
                 page.page.wait_for_function(SHOWS, arg=wanted, polling=LOOK_MS)
                 taken.append(time.monotonic() - began)
-        longest = max(page.page.evaluate("window.longTasks"), default=0)
+        tasks = page.page.evaluate("window.longTasks")
+        longest = max(tasks, default=0)
         p95 = statistics.quantiles(taken, n=20)[-1]
         print(
             f"visible after {statistics.median(taken) * 1000:.0f} ms at the median,"
             f" {p95 * 1000:.0f} ms at p95; longest task {longest:.0f} ms"
         )
         assert p95 < VISIBLE_WITHIN
-        assert longest <= LONGEST_TASK_MS
+        too_long = sum(task for task in tasks if task > LONG_TASK_MS)
+        assert too_long <= MAX_LONG * sum(taken) * 1000
         page.close()
         assert (page.errors, page.foreign) == ([], [])
         probe.stop()

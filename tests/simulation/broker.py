@@ -284,7 +284,7 @@ class BrokerNode:
                 self.registry.unreachable(route)
 
     def _publish(self) -> None:
-        if len(self.registry.state.feed) and not self._publish_due:
+        if len(self.registry.state.feed.changes) and not self._publish_due:
             self._publish_due = True
             self.world.after(GATHER, partial(self._gathered, self.life))
         beat = self.registry.beat(self.now)

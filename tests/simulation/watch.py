@@ -193,7 +193,7 @@ class Watch:
                 self.world.tell(f"{change[1]} is off the list: {change[2]}", change[1])
                 if change[2] == "stale":
                     self._given_up.add(change[1])
-        if changes and not len(broker.registry.state.feed):
+        if changes and not len(broker.registry.state.feed.changes):
             checkers.i7_rows_agree(self._copy, broker.registry, "the feed")
 
     # --- operators -------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Watch:
         broker = operator.network.broker
         if mirror._number != self._number or self._compared.get(name) == self._number:
             return
-        if broker is not None and broker.running and not len(broker.registry.state.feed):
+        if broker is not None and broker.running and not len(broker.registry.state.feed.changes):
             self._compared[name] = self._number
             checkers.i7_rows_agree(mirror.rows, broker.registry, name)
 

@@ -156,14 +156,20 @@ def test_a_kill_takes_the_sessions_it_is_about_along() -> None:
     assert bench.state.sessions["s6"].commands
 
 
-def test_whoever_ended_many_is_answered_with_the_last_of_them() -> None:
+def cleaning_up(sessions: int) -> Bench:
+    """A bench whose operator has asked for the end of so many silent sessions, as request 1."""
     bench = Bench(settings=PIECES)
     bench.operator()
-    bench.app(b"a", *many(7))
+    bench.app(b"a", *many(sessions))
     bench.commit()
     bench.sleep(5.0)
     bench.take(b"op")
     bench.say(b"op", "cleanup", r=1, older=4.0)
+    return bench
+
+
+def test_whoever_ended_many_is_answered_with_the_last_of_them() -> None:
+    bench = cleaning_up(7)
     bench.say(b"op", "create", r=2, app="web")
     bench.say(b"op", "delete", r=3, s=[*bench.state.sessions][-1])
     answered = []
@@ -174,13 +180,7 @@ def test_whoever_ended_many_is_answered_with_the_last_of_them() -> None:
 
 
 def test_a_piece_that_fails_refuses_those_it_had_rows_of_and_no_others() -> None:
-    bench = Bench(settings=PIECES)
-    bench.operator()
-    bench.app(b"a", *many(5))
-    bench.commit()
-    bench.sleep(5.0)
-    bench.take(b"op")
-    bench.say(b"op", "cleanup", r=1, older=4.0)
+    bench = cleaning_up(5)
     assert bench.begin() is not None
     bench.say(b"op", "create", r=2, app="web")
     bench.fail()
