@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # the pure cores, where an untested branch is an undecided case
-CORE := sessionclient/wire.py,sessionclient/link.py,sessionclient/replica.py,sessionclient/mirror.py,broker/registry/*.py
+CORE := sessionclient/wire.py,sessionclient/link.py,sessionclient/replica.py,sessionclient/mirror.py,broker/quick.py,broker/registry/*.py
 SOURCES := sessionclient broker monitor demos scripts tests
 # test files that run at the same time; one file's tests stay together, for what they share. Four
 # for two cores, because many tests wait for other processes

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import msgpack
+import msgspec
 import psutil
 import zmq
 
@@ -27,6 +28,7 @@ def describe(directory: Path) -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "pyzmq": f"{zmq.__version__}, libzmq {zmq.zmq_version()}",
         "msgpack": ".".join(map(str, msgpack.version)),
+        "msgspec": msgspec.__version__,
         "SQLite": sqlite3.sqlite_version,
         "file system": _file_system(directory),
         "load average": f"{load} before it began",

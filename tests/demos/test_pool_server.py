@@ -95,8 +95,14 @@ def page(server: Server, operator: Operator) -> Iterator[dict[str, Any]]:
         eventually(
             lambda: len(server.workers("line 1")) == running + WORKERS_PER_RUN, "they run", PATIENCE
         )
-        rows = [r for r in operator.get_all_sessions(server.app) if r["session_id"] not in before]
-        assert len(rows) == 1
+        rows: list[dict[str, Any]] = []
+
+        def registered() -> bool:
+            listed = operator.get_all_sessions(server.app)
+            rows[:] = [row for row in listed if row["session_id"] not in before]
+            return len(rows) == 1
+
+        eventually(registered, "the broker has it")
         yield rows[0]
     finally:
         session.close()

@@ -235,6 +235,19 @@ def test_a_forgotten_connection_may_present_itself_as_anybody() -> None:
     assert set(bench.state.sessions) == {"s2"}
 
 
+def test_another_task_of_the_same_status_is_told() -> None:
+    bench = Bench()
+    peer = bench.app(b"a", session("s1"))
+    for task in ("load", "save"):
+        peer.say("status", s="s1", status="running", task=task, task_age=0.0)
+        assert bench.state.sessions["s1"].task == task
+    assert bench.state.statuses == {"sales": {"running": 1}}
+    began = bench.state.sessions["s1"].task_start
+    bench.sleep(10.0)
+    peer.say("status", s="s1", status="running", task="save", task_age=0.0)  # begun anew
+    assert bench.state.sessions["s1"].task_start == began + 10.0
+
+
 def test_status_and_tasks_are_kept() -> None:
     bench = Bench()
     peer = bench.app(b"a", session("s1"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,9 @@ from broker.registry.model import Settings
 from broker.store import StoreUnavailable
 from sessionclient.wire import ROLES, TO_BROKER, WireError, decode, encode
 from tests.support.bench import Bench, greeting, session
+
+# every line is met by tests of its own, and to count lines doubles what so many examples take
+pytestmark = pytest.mark.no_cover
 
 # few of each, so that messages meet
 ROUTES = (b"a", b"b", b"c")

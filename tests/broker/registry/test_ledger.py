@@ -305,3 +305,22 @@ def test_a_process_does_not_wait_for_a_session_that_is_another_s_now() -> None:
     assert not second.take("ack")
     step(bench)
     assert bench.rows.sessions["s1"].process == "other" or second.take("refused")
+
+
+def test_a_kill_whose_ends_reached_the_disk_before_it_did_is_finished_by_a_restart() -> None:
+    bench = Bench(settings=PIECES)
+    bench.operator()
+    peer = bench.app(b"a", *many(7))
+    bench.commit()
+    bench.say(b"op", "kill_all", r=1, app="sales")
+    bench.commit()
+    for number in range(1, 8):
+        peer.say("end", s=f"s{number}", reason="killed")
+    while bench.state.ledger.urgent:
+        step(bench)
+    (command,) = bench.rows.commands.values()
+    assert command.finished_at is None
+    bench.restart()
+    (again,) = bench.state.finished.values()
+    assert (again.command_id, again.stage) == (command.command_id, "completed")
+    assert (again.completed, bench.state.open_commands) == (7, {})

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broker.registry.model import Settings
 from tests.support.bench import AppPeer, Bench, session
+
+# every line is met by tests of its own, and to count lines doubles what so many examples take
+pytestmark = pytest.mark.no_cover
 
 APPS = ("sales", "stock")
 
