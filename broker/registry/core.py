@@ -132,7 +132,7 @@ class Registry:
             state.send(route, "say_hello")
             return
         peer.heard = state.observed
-        by_role = access.by_role(message) if "by" in message else None
+        by_role = access.by_role(message)
         if not TO_BROKER[kind].allows(peer.role, by_role):
             text = f"the role {by_role or peer.role!r} may not send {kind!r}"
             state.forbid(peer, message, text, now)

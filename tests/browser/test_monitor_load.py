@@ -23,10 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.process]
 ROWS = 10_000
 RATE = 1_000  # changes a second
 SAMPLES = 20
-LONG_TASK_MS = 200
-# On a free machine no task of the page is that long; on a busy one, where others take its core for
-# a while, a few are. A page that does too much at once has one with each of its updates.
-MAX_LONG = 0.05  # of the time
+LONGEST_TASK_MS = 200
+# Others that take the page's core for a while make a task of it long. One that does too much at
+# once has long ones in every round.
+ROUNDS = 3
 # A busy machine may be slow as a whole; this only tells a page that keeps up from one that does
 # not. The figure itself is printed.
 VISIBLE_WITHIN = 5.0  # seconds
@@ -78,6 +78,26 @@ def load(bus: str) -> Iterator[None]:
             process.communicate()
 
 
+def looked_at(page: MonitorPage, probe: SessionClient) -> float:
+    """Wait for changes of one row as a user would; the page's longest task meanwhile, in ms."""
+    page.page.evaluate("window.longTasks = []")
+    taken = []
+    for number in range(SAMPLES):
+        began = time.monotonic()
+        with probe.task(f"Look {number}!"):
+            wanted = [probe.session_id, f"Look {number}!"]
+            page.page.wait_for_function(SHOWS, arg=wanted, polling=LOOK_MS)
+            taken.append(time.monotonic() - began)
+    longest = float(max(page.page.evaluate("window.longTasks"), default=0))
+    p95 = statistics.quantiles(taken, n=20)[-1]
+    print(
+        f"visible after {statistics.median(taken) * 1000:.0f} ms at the median,"
+        f" {p95 * 1000:.0f} ms at p95; longest task {longest:.0f} ms"
+    )
+    assert p95 < VISIBLE_WITHIN
+    return longest
+
+
 @pytest.mark.timeout(300)
 def test_ten_thousand_rows_with_a_thousand_changes_a_second(
     browser: Browser, tmp_path: Path
@@ -97,24 +117,11 @@ def test_ten_thousand_rows_with_a_thousand_changes_a_second(
         page.page.evaluate(WATCH_TASKS)
         page.page.evaluate(DAWDLE)  # would the watch see it?
         eventually(lambda: page.page.evaluate("window.longTasks.length") > 0, "it is seen")
-        page.page.evaluate("window.longTasks = []")
-        taken = []
-        for number in range(SAMPLES):
-            began = time.monotonic()
-            with probe.task(f"Look {number}!"):
-                wanted = [probe.session_id, f"Look {number}!"]
-                page.page.wait_for_function(SHOWS, arg=wanted, polling=LOOK_MS)
-                taken.append(time.monotonic() - began)
-        tasks = page.page.evaluate("window.longTasks")
-        longest = max(tasks, default=0)
-        p95 = statistics.quantiles(taken, n=20)[-1]
-        print(
-            f"visible after {statistics.median(taken) * 1000:.0f} ms at the median,"
-            f" {p95 * 1000:.0f} ms at p95; longest task {longest:.0f} ms"
-        )
-        assert p95 < VISIBLE_WITHIN
-        too_long = sum(task for task in tasks if task > LONG_TASK_MS)
-        assert too_long <= MAX_LONG * sum(taken) * 1000
+        for _ in range(ROUNDS):
+            longest = looked_at(page, probe)
+            if longest <= LONGEST_TASK_MS:
+                break
+        assert longest <= LONGEST_TASK_MS
         page.close()
         assert (page.errors, page.foreign) == ([], [])
         probe.stop()

@@ -268,6 +268,15 @@ def test_a_key_that_stands_twice_is_malformed_at_any_depth() -> None:
     assert str(next_to) == str(error)
 
 
+@pytest.mark.parametrize("length", [236, 276])
+def test_it_is_malformed_in_a_short_message_and_in_a_long_one(length: int) -> None:
+    message = example("refused", reason="x" * (length - len(encode(example("refused", reason="")))))
+    payload = encode(message)
+    assert decode(payload, FROM_BROKER) == message
+    twice = bytes([payload[0] + 1]) + payload[1:] + b"\xa1k\xa7refused"
+    assert str(refusal(twice)) == "not a msgpack message: a key stands twice in a map"
+
+
 EXTENSIONS = [
     pytest.param(b"\xc7" + bytes([length]) + code.to_bytes(1, "big", signed=True) + b"1" * length)
     for code in (-128, -2, -1, 0, 1, 5, 127)

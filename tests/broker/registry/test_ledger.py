@@ -218,13 +218,19 @@ def test_statuses_go_in_the_order_of_registration_each_once_and_the_newest() -> 
     ]
 
 
-def test_a_finished_command_follows_the_ends_of_its_many_targets() -> None:
+def killing_all(sessions: int) -> tuple[Bench, AppPeer]:
+    """A bench with an app of so many sessions, whose end as a whole was asked for and is stored."""
     bench = Bench(settings=PIECES)
     bench.operator()
-    peer = bench.app(b"a", *many(8))
+    peer = bench.app(b"a", *many(sessions))
     bench.commit()
     bench.say(b"op", "kill_all", r=1, app="sales")
     bench.commit()
+    return bench, peer
+
+
+def test_a_finished_command_follows_the_ends_of_its_many_targets() -> None:
+    bench, peer = killing_all(8)
     (command_id,) = bench.rows.commands
     peer.say("bye")
     assert [len(step(bench)) for _ in range(3)] == [3, 3, 2]
@@ -237,12 +243,7 @@ def test_a_finished_command_follows_the_ends_of_its_many_targets() -> None:
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_it_does_so_too_when_a_piece_fails(kept: bool) -> None:
-    bench = Bench(settings=PIECES)
-    bench.operator()
-    peer = bench.app(b"a", *many(8))
-    bench.commit()
-    bench.say(b"op", "kill_all", r=1, app="sales")
-    bench.commit()
+    bench, peer = killing_all(8)
     (command_id,) = bench.rows.commands
     peer.say("bye")
     step(bench)
@@ -308,12 +309,7 @@ def test_a_process_does_not_wait_for_a_session_that_is_another_s_now() -> None:
 
 
 def test_a_kill_whose_ends_reached_the_disk_before_it_did_is_finished_by_a_restart() -> None:
-    bench = Bench(settings=PIECES)
-    bench.operator()
-    peer = bench.app(b"a", *many(7))
-    bench.commit()
-    bench.say(b"op", "kill_all", r=1, app="sales")
-    bench.commit()
+    bench, peer = killing_all(7)
     for number in range(1, 8):
         peer.say("end", s=f"s{number}", reason="killed")
     while bench.state.ledger.urgent:
