@@ -12,7 +12,7 @@ import pytest
 
 from broker.gateway.app import create_app
 from sessionclient.errors import LinkDown, RequestTimeout, refusal
-from tests.gateway.asking import ASK_SECONDS, BASE, ask, check_problem
+from tests.gateway.asking import BASE, ask, check_problem
 from tests.support.fake_operator import FakeOperator
 
 KILL = "/sessions/s1/kill"
@@ -254,11 +254,9 @@ def test_broker_down(operator: FakeOperator, error: Exception, code: str) -> Non
         ("GET", "/sessions/s1", " Try again."),
         ("GET", "/commands/c1", " Try again."),
     ):
-        start = time.monotonic()
         response = ask(operator, method, path)
         detail = "cannot reach it." + hint
         check_problem(response, 503, title, code, detail, path.partition("?")[0])
-        assert time.monotonic() - start < ASK_SECONDS / 2
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\nb", "\n", "/", "a b", "\N{GRINNING FACE}"])

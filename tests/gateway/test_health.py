@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -82,12 +81,10 @@ def test_probes_do_not_wait_for_a_silent_broker(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(health, "PROBE_SECONDS", 0.1)
     ready, scraped = FakeOperator(), FakeOperator()
     ready.hangs = scraped.hangs = True
-    start = time.monotonic()
-    response = ask(ready, "GET", "/readyz")
+    response = ask(ready, "GET", "/readyz")  # it fails after `ASK_SECONDS` if the probe waits
     detail = "the broker did not answer in 0.1 s. Try again."
     check_problem(response, 503, "Service Unavailable", "timeout", detail, "/readyz")
     metrics = ask(scraped, "GET", "/metrics")
-    assert time.monotonic() - start < 2
     assert metrics.status_code == 200
     assert samples_of(metrics.text) == {("panelbus_up", ()): 0.0}
 

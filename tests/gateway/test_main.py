@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from broker.gateway.__main__ import DEFAULT_TIMEOUT
 from broker.gateway.token_file import change
 
 # the mark of tests that start real processes
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20
-STOP_SECONDS = 5
+STOP_SECONDS = 10  # on a busy machine; a second will do
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -231,11 +232,10 @@ def test_it_serves_and_bounds_bodies_over_the_wire() -> None:
 
 def test_a_broker_that_is_not_there_is_503() -> None:
     with running("--timeout", "0.5") as (_, url):
-        start = time.monotonic()
-        answer = httpx.get(f"{url}/sessions", trust_env=False, timeout=5)
+        # this fails where the flag is not heeded: the default is longer
+        answer = httpx.get(f"{url}/sessions", trust_env=False, timeout=DEFAULT_TIMEOUT - 1)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert answer.json()["code"] in ("link_down", "timeout")
-        assert time.monotonic() - start < 2
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 503
 
 
@@ -258,10 +258,8 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_signal_stops_it_tidily(number: signal.Signals) -> None:
     with running() as (process, url), httpx.Client(base_url=url, trust_env=False) as client:
         client.get("/healthz")  # leaves an idle connection open
-        start = time.monotonic()
         process.send_signal(number)
         assert process.wait(STOP_SECONDS) == 0
-        assert time.monotonic() - start < STOP_SECONDS
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -277,10 +275,8 @@ def test_what_waits_for_the_broker_is_answered_when_it_stops() -> None:
         asking = threading.Thread(target=ask)
         asking.start()
         time.sleep(0.5)  # it waits for a broker that is not there
-        start = time.monotonic()
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
-        assert time.monotonic() - start < STOP_SECONDS
         asking.join(STOP_SECONDS)
         assert process.stderr is not None
         assert process.stderr.read() == ""

@@ -23,7 +23,7 @@ from tests.support.processes import BrokerProcess, eventually
 
 pytestmark = pytest.mark.process
 
-BUSY_BOUND = 8.0  # seconds; twice what a kill may wait for another program's lock
+BUSY_BOUND = 14.0  # seconds; a kill waits four for another program's lock, a busy machine longer
 
 
 @pytest.fixture
