@@ -124,9 +124,10 @@ class Bus:
         self._wake()
 
     def _wake(self) -> None:
-        # full of wake-ups already, or closed since, as for a signal that comes at the very end
-        with suppress(OSError):
+        try:
             self._wake_write.send(b"\0")
+        except OSError:
+            return  # full of wake-ups already, or closed since, as for a signal at the very end
 
     # --- the loop --------------------------------------------------------------------------
 
@@ -197,12 +198,12 @@ class Bus:
         until, waited = now.mono + DRAIN_SECONDS, bool(ledger.after)
         gather = 1 if ledger.flight is None else COMMAND_GATHER
         for _ in range(DRAIN_LIMIT):
+            if outcomes:
+                return True  # what became of a commit goes before all else
             if len(changes) >= FEED_BACKLOG:
                 return True  # senders wait, in their own queues, until it is published
             if not self._receive(now):
                 return False
-            if outcomes:
-                return True  # what became of a commit goes before all else
             if ledger.after and not waited:
                 gather -= 1
                 if gather <= 0:

@@ -65,6 +65,9 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
         StoreUnusable: it is not ours.
         sqlite3.Error: anything else.
     """
+    # rows are full of None, for which the module would look for an adapter and find none each time,
+    # which takes as long as to write another column
+    sqlite3.register_adapter(type(None), _as_it_is)
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,
@@ -78,6 +81,10 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _as_it_is(value: None) -> None:
+    return value
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -116,7 +123,8 @@ Identity = tuple[tuple[int, int] | None, ...]
 def identity(path: Path) -> Identity:
     """Which files the database and its log are, None for one that is not there."""
     # texts, because this is asked before each commit, and to make a Path takes longer than the rest
-    return tuple(_inode(f"{path}{suffix}") for suffix in ("", "-wal"))
+    name = str(path)
+    return _inode(name), _inode(name + "-wal")
 
 
 def _inode(file: str) -> tuple[int, int] | None:

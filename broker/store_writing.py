@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from itertools import chain
 from typing import Final
+
+import msgspec
 
 from broker.store import (
     AuditRow,
@@ -74,16 +75,20 @@ def write(connection: sqlite3.Connection, batch: Batch) -> tuple[list[Tombstone]
     if batch.tasks:
         connection.executemany(_PUT_TASK, batch.tasks)
     if batch.commands:
-        rows = [row._replace(targets=json.dumps(row.targets)) for row in batch.commands]  # type: ignore[arg-type]  # the column holds JSON
+        rows = [row._replace(targets=_json(row.targets)) for row in batch.commands]  # type: ignore[arg-type]  # the column holds JSON
         connection.executemany(_PUT_COMMAND, rows)
     if batch.heard:
         connection.executemany(
             "UPDATE processes SET heard_at = ?2 WHERE instance = ?1", batch.heard
         )
     if batch.audit:
-        entries = [row._replace(targets=json.dumps(row.targets)) for row in batch.audit]  # type: ignore[arg-type]  # the column holds JSON
+        entries = [row._replace(targets=_json(row.targets)) for row in batch.audit]  # type: ignore[arg-type]  # the column holds JSON
         connection.executemany(_ADD_AUDIT, entries)
     return refused, purge(connection, batch)
+
+
+def _json(targets: tuple[str, ...]) -> str:
+    return msgspec.json.encode(targets).decode()
 
 
 def _put_sessions(connection: sqlite3.Connection, rows: list[SessionRow]) -> int:

@@ -1,8 +1,8 @@
 """Running an app's callbacks: once each, in order, each bounded, on threads of their own.
 
-A callback that raises is logged and reported; one that hangs is left behind after its time and the
-next one runs on a fresh thread. Nothing here runs on the I/O thread or on the app's event loop, so
-callbacks run even while that loop is blocked.
+A callback that raises is logged and reported; one that hangs is left behind after its time, thread
+and all, and the next one runs on another. No callback runs on the I/O thread or on the app's event
+loop, so they run even while that loop is blocked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -20,11 +21,14 @@ from sessionclient.text import sendable
 log = logging.getLogger("sessionclient")
 
 Callback = Callable[[], object]
+Job = Callable[[], None]
 
 DEFAULT_TIMEOUT: Final = 10.0  # seconds one callback may take
 TIMEOUT_VARIABLE: Final = "PANELBUS_CALLBACK_TIMEOUT"
 MAX_RUNNERS: Final = 256  # sessions whose callbacks run at the same time
+MAX_CALLERS: Final = 10_000  # callbacks that run at the same time, with those left behind
 RUNNER_IDLE: Final = 5.0  # seconds an idle runner thread stays
+START_PATIENCE: Final = 0.001  # seconds a callback's thread is left alone to begin
 MAX_ERROR_CHARS: Final = 300  # of one callback's error in a report
 
 
@@ -46,36 +50,78 @@ def callback_timeout() -> float:
     return seconds
 
 
-def run_all(callbacks: list[Callback], timeout: float) -> list[str]:
-    """Run every callback and return what went wrong, a text for each that failed.
+class Calls:
+    """An end's callbacks: once each, in order, each on a thread of its own while it runs."""
 
-    Blocks for at most ``timeout`` seconds for each callback.
-    """
-    return [error for callback in callbacks if (error := _run_one(callback, timeout)) is not None]
+    def __init__(self, callbacks: list[Callback], callers: Runners) -> None:
+        self._left = deque(callbacks)
+        self._callers = callers
+        self._begun: _Call | None = None
+
+    def begin(self) -> None:
+        """Start the first one, if there is any, so that it need not wait for the thread of `run`.
+
+        Keeps still for at most `START_PATIENCE` until it has begun: Python runs one thread at a
+        time, and that of the callback would wait for this one after it has woken up.
+        """
+        if self._begun is None and self._left:
+            call = _Call(self._left.popleft())
+            call.handed_over = self._callers.offer(call)
+            self._begun = call
+            if call.handed_over:
+                call.has_begun.acquire(timeout=START_PATIENCE)
+
+    def run(self, timeout: float) -> list[str]:
+        """Run them all and return what went wrong, a text for each that failed.
+
+        Blocks for at most ``timeout`` seconds for each callback. One for which no thread can be
+        had, as when the interpreter is shutting down, runs here and takes as long as it takes.
+        """
+        errors: list[str] = []
+        while True:
+            self.begin()
+            call, self._begun = self._begun, None
+            if call is None:
+                return errors
+            if not call.handed_over:
+                call()
+            error = call.outcome(timeout)
+            if error is not None:
+                errors.append(error)
 
 
-def _run_one(callback: Callback, timeout: float) -> str | None:
-    outcome: list[str] = []
+class _Call:
+    """One callback, to be called once on any thread."""
 
-    def call() -> None:
+    __slots__ = ("_callback", "_error", "_running", "handed_over", "has_begun")
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+        self._error: str | None = None
+        # held until it is so; to make an Event takes five times as long
+        self.has_begun, self._running = threading.Lock(), threading.Lock()
+        self.has_begun.acquire()
+        self._running.acquire()
+        self.handed_over = False  # to another thread
+
+    def __call__(self) -> None:
+        self.has_begun.release()
         try:
-            callback()
+            self._callback()
         except BaseException as error:
-            log.exception("the callback %s failed", _name(callback))
-            outcome.append(f"{_name(callback)} raised {describe(error, MAX_ERROR_CHARS)}")
+            name = _name(self._callback)
+            log.exception("the callback %s failed", name)
+            self._error = f"{name} raised {describe(error, MAX_ERROR_CHARS)}"
+        finally:
+            self._running.release()
 
-    thread = threading.Thread(target=call, name="panelbus-callback", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is shutting down and starts no more threads
-        call()
-        return outcome[0] if outcome else None
-    thread.join(timeout)
-    if thread.is_alive():
-        text = f"{_name(callback)} did not end within {timeout:g} s"
+    def outcome(self, timeout: float) -> str | None:
+        """What went wrong; waits for its end for at most ``timeout`` seconds."""
+        if self._running.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
+            return self._error
+        text = f"{_name(self._callback)} did not end within {timeout:g} s"
         log.error("the callback %s; it is left behind", text)
         return text
-    return outcome[0] if outcome else None
 
 
 def _name(callback: Callback) -> str:
@@ -93,53 +139,71 @@ def describe(error: BaseException, limit: int) -> str:
 
 
 class Runners:
-    """A few threads, grown when needed and gone when idle, that run jobs in the background."""
+    """A few threads, grown when needed and gone when idle, that run jobs in the background. A job
+    must not raise."""
 
-    def __init__(self, limit: int = MAX_RUNNERS, idle: float = RUNNER_IDLE) -> None:
-        self._limit, self._idle = limit, idle
+    def __init__(
+        self, name: str = "panelbus-runner", limit: int = MAX_RUNNERS, idle: float = RUNNER_IDLE
+    ) -> None:
+        self._name, self._limit, self._idle = name, limit, idle
         # bounded by the sessions of the process: each hands in a job or two in its life
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._open = 0  # jobs that were handed in and are not done
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run ``job`` soon; it must not raise. Never blocks on other jobs, unless this process
-        can't have a single thread more: then it runs at once, because a kill must be done."""
-        with self._lock:
-            self._open += 1
-            grow = self._open > self._threads and self._threads < self._limit
-            self._threads += grow
-        if grow and not self._start() and self._threads == 0:
-            job()
-            with self._lock:
-                self._open -= 1
+    def submit(self, job: Job) -> None:
+        """Run ``job`` soon. Never blocks on other jobs, unless this process can't have a single
+        thread more: then it runs at once, because a kill must be done."""
+        if self.offer(job):
             return
-        self._jobs.put(job)
+        with self._lock:
+            waits = self._threads > 0
+            self._open += waits
+        if waits:
+            self._jobs.put(job)
+        else:
+            job()
 
-    def _start(self) -> bool:
-        thread = threading.Thread(target=self._work, name="panelbus-runner", daemon=True)
+    def offer(self, job: Job) -> bool:
+        """Run ``job`` now on a thread that is free or new; False when there is none to be had."""
+        with self._lock:
+            grow = self._open >= self._threads
+            if grow and self._threads >= self._limit:
+                return False
+            self._open += 1
+            self._threads += grow
+        if not grow:
+            self._jobs.put(job)
+            return True
+        # the job goes along, so that it has begun by the time that the start is known here
+        thread = threading.Thread(target=self._work, args=(job,), name=self._name, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no more threads to be had; those there are will do it
+        except RuntimeError:  # no more threads to be had, or the interpreter is shutting down
             with self._lock:
+                self._open -= 1
                 self._threads -= 1
             return False
         return True
 
-    def _work(self) -> None:
-        while True:
-            try:
-                job = self._jobs.get(timeout=self._idle)
-            except queue.Empty:
-                with self._lock:
-                    # as long as jobs outnumber the threads that stay, one is on its way to us
-                    if self._open >= self._threads:
-                        continue
-                    self._threads -= 1
-                    return
+    def _work(self, job: Job | None) -> None:
+        while job is not None:
             try:
                 job()
             finally:
                 with self._lock:
                     self._open -= 1
+            job = self._next()
+
+    def _next(self) -> Job | None:
+        """The next job; None when there was none for so long that the thread is to end."""
+        while True:
+            try:
+                return self._jobs.get(timeout=self._idle)
+            except queue.Empty:
+                with self._lock:
+                    # as long as jobs outnumber the threads that stay, one is on its way to us
+                    if self._open < self._threads:
+                        self._threads -= 1
+                        return None

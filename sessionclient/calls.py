@@ -5,8 +5,8 @@ A `Call` checks its arguments when it is made, so a mistake is told before anyth
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -29,6 +29,8 @@ from sessionclient.wire import (
     MAX_WAIT,
     ROLES,
 )
+
+KEY_BYTES: Final = 16  # of chance in a key that we choose, so that no two kills share one
 
 _CURSOR: Final = re.compile(r"\d{1,19}", re.ASCII)
 
@@ -258,7 +260,7 @@ def kill_app(app_name: str, reason: str | None, key: str | None) -> Call:
 
 def _key(key: str | None) -> str:
     # with a key of its own every kill may be sent again after a reconnect, and still be one kill
-    return uuid.uuid4().hex if key is None else _name("key", key)
+    return os.urandom(KEY_BYTES).hex() if key is None else _name("key", key)
 
 
 def cleanup(older_than_minutes: float) -> Call:

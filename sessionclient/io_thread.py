@@ -12,10 +12,12 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from struct import Struct
 from typing import Any, Final, Protocol
 
+import msgpack
 import zmq
 
 from sessionclient.keys import ClientKey
@@ -138,9 +140,10 @@ class IoThread:
         """Make the thread look at its inbox; callable from any thread, never blocks."""
         if not self._woken:
             self._woken = True
-            # a full buffer holds wake-ups enough, and after closing there is nobody to wake
-            with suppress(OSError):
+            try:
                 self._wake_out.send(b"\0")
+            except OSError:
+                return  # a full buffer holds wake-ups enough; after closing there is nobody to wake
 
     def wake_soon(self) -> None:
         """The same for what can wait for `LINGER`; costs nothing while one change follows another,
@@ -192,15 +195,19 @@ class IoThread:
                 self._swallow_wakes()
             self._lingers = False  # before the look, so that what comes after it wakes the thread
             self._lingers = machine.wake(now)
+            self._perform(sockets)  # before the timers: somebody may wait for what this sends
             machine.tick(now)
             if self._close_by is not None and not goodbye_said:
                 goodbye_said = True
                 machine.closing(now)
-            for effect in machine.take_effects():
-                sockets.perform(effect)
+            self._perform(sockets)
             close_by = self._close_by
             if goodbye_said and close_by is not None and (machine.settled() or now >= close_by):
                 return
+
+    def _perform(self, sockets: _Sockets) -> None:
+        for effect in self._machine.take_effects():
+            sockets.perform(effect)
 
     def _happened(self, event: int, now: float) -> None:
         machine = self._machine
@@ -274,6 +281,7 @@ class _Sockets:
         self._poller = zmq.Poller()
         self._poller.register(wake, zmq.POLLIN)
         self._wake = wake
+        self._pack = msgpack.Packer().pack
         self._ready: set[Any] = set()
         self._feed: zmq.Socket[bytes] | None = None
         self._feed_address = ""
@@ -330,18 +338,18 @@ class _Sockets:
             found.append(_EVENT.unpack(event)[0])
         return found
 
-    def messages(self) -> list[bytes]:
-        return _read(self._dealer) if self._dealer in self._ready else []
+    def messages(self) -> Iterable[bytes]:
+        return _read(self._dealer) if self._dealer in self._ready else ()
 
-    def feed_messages(self) -> list[bytes]:
+    def feed_messages(self) -> Iterable[bytes]:
         feed = self._feed
-        return _read(feed) if feed is not None and feed in self._ready else []
+        return _read(feed) if feed is not None and feed in self._ready else ()
 
     def perform(self, effect: Effect) -> None:
         if isinstance(effect, Send):
             # not connected, or its queue is full: lost, which its number will show
             with suppress(zmq.Again):
-                self._dealer.send(encode(effect.message), zmq.NOBLOCK)
+                self._dealer.send(encode(effect.message, self._pack), zmq.NOBLOCK)
         elif isinstance(effect, Reset):
             self._close_dealer()
             self._open()
@@ -372,18 +380,19 @@ class _Sockets:
         self._close_dealer()
 
 
-def _read(sock: zmq.Socket[bytes]) -> list[bytes]:
-    """Messages that have arrived, up to a bound; one of several frames is none of ours."""
-    found: list[bytes] = []
+def _read(sock: zmq.Socket[bytes]) -> Iterator[bytes]:
+    """Messages that have arrived, up to a bound; one of several frames is none of ours.
+
+    One by one, because to learn that there are no more takes longer than to handle a kill.
+    """
     for _ in range(DRAIN_LIMIT):
         try:
             frame = sock.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
-            break
+            return
         if frame.more:
             while sock.recv(zmq.NOBLOCK, copy=False).more:
                 pass
-            found.append(b"")  # which is malformed, and counted as such
+            yield b""  # which is malformed, and counted as such
         else:
-            found.append(frame.bytes)
-    return found
+            yield frame.bytes

@@ -12,12 +12,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal
 
 from sessionclient import panel_hooks, process
 from sessionclient.arguments import Settings, checked_name
-from sessionclient.callbacks import Callback, describe, run_all
+from sessionclient.callbacks import Callback, Calls, describe
 from sessionclient.errors import Misuse
 from sessionclient.hub import DEFAULT_HEARTBEAT, Hub
 from sessionclient.replica import MAX_DONE_WAITING, SessionState, TaskDone
@@ -185,10 +186,10 @@ class SessionClient:
 
     def stop(self) -> None:
         """End the session: callbacks, then the broker is told. May be called again, anywhere."""
-        if self._foreign() or not self._begin_end("stopped"):
-            return
-        self._run_callbacks()
-        self._report_end("stopped")
+        calls = None if self._foreign() else self._begin_end("stopped")
+        if calls is not None:
+            self._run(calls)
+            self._report_end("stopped")
 
     def __repr__(self) -> str:
         return f"<SessionClient {self.app_name!r} {self.session_id[:8]}>"
@@ -228,26 +229,25 @@ class SessionClient:
         """Whether this is a forked child, where the session is not ours."""
         return self._pid != os.getpid()
 
-    def _begin_end(self, reason: str) -> bool:
-        """True for the one caller that carries the end out."""
+    def _begin_end(self, reason: str) -> Calls | None:
+        """The callbacks, for the one caller that carries the end out; None for all others."""
         with self._lock:
             if self._ending is not None:
-                return False
+                return None
             self._ending, self._callbacks_over = reason, threading.Event()
-            return True
-
-    def _run_callbacks(self, timeout: float | None = None) -> list[str]:
-        with self._lock:
             callbacks, self._callbacks = self._callbacks, []
+        return Calls(callbacks, self._state.callers)
+
+    def _run(self, calls: Calls, timeout: float | None = None) -> list[str]:
         limit = self._settings.callback_timeout
         try:
-            return run_all(callbacks, limit if timeout is None else min(limit, timeout))
+            return calls.run(limit if timeout is None else min(limit, timeout))
         finally:
             if self._callbacks_over is not None:
                 self._callbacks_over.set()
 
     def _run_late(self, callback: Callback) -> None:
-        run_all([callback], self._settings.callback_timeout)
+        Calls([callback], self._state.callers).run(self._settings.callback_timeout)
 
     def _report_end(self, reason: str, error: str | None = None) -> None:
         """Tell the broker, once, and let go of everything."""
@@ -263,21 +263,23 @@ class SessionClient:
         """Bokeh has destroyed the page: a closed tab, a reload, or our own end of it."""
         if self._foreign():
             return
-        if self._begin_end("closed"):
-            self._state.runners.submit(self._close)
+        calls = self._begin_end("closed")
+        if calls is not None:
+            self._state.runners.submit(partial(self._close, calls))
         elif self._ending == "killed":
             self._page_gone(None)
 
-    def _close(self) -> None:
-        self._run_callbacks()
+    def _close(self, calls: Calls) -> None:
+        self._run(calls)
         self._report_end("closed")
 
     def exit(self, timeout: float) -> None:
         """The process exits; callbacks have this many seconds each. The hub says goodbye."""
         if self._foreign():
             return
-        if self._begin_end("exit"):
-            self._run_callbacks(timeout)
+        calls = self._begin_end("exit")
+        if calls is not None:
+            self._run(calls, timeout)
         elif self._callbacks_over is not None:
             # an end that is under way on another thread would be cut off with the process
             self._callbacks_over.wait(timeout)
@@ -287,8 +289,10 @@ class SessionClient:
     def on_command(self, _command_id: str, reason: str | None) -> None:
         """A kill has arrived (called in the I/O thread)."""
         self._note_kill(reason)
-        if self._begin_end("killed"):
-            self._state.runners.submit(self._carry_out)
+        calls = self._begin_end("killed")
+        if calls is not None:
+            calls.begin()  # before there is a thread that waits for it: the first is what is urgent
+            self._state.runners.submit(partial(self._carry_out, calls))
 
     def _note_kill(self, reason: str | None) -> None:
         with self._lock:
@@ -296,9 +300,9 @@ class SessionClient:
             if self._killed is not None:
                 self._killed.set()
 
-    def _carry_out(self) -> None:
+    def _carry_out(self, calls: Calls) -> None:
         """Callbacks, then the page; on a runner thread, since either may take its time."""
-        self._kill_errors = self._run_callbacks()
+        self._kill_errors = self._run(calls)
         if self._page is None:
             self._page_gone(None)
             return

@@ -14,7 +14,7 @@ GROUPS: Final = (
     Group("changes", (changes.CHANGES, changes.FEED, changes.RAW_PUB)),
     Group(
         "kills",
-        (kills.PUSH, kills.FDATASYNC, peers.REDIS, kills.KILL, kills.KILL_ALL),
+        (kills.CEILINGS, peers.REDIS, kills.KILL, kills.KILL_ALL),
     ),
     Group("under load", (kills.UNDER,), rounds=1),
     Group("heartbeats", (peers.ANCESTOR, peers.ALIVE)),

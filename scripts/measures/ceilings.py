@@ -3,6 +3,9 @@
 The push takes the way a kill takes, from the asker's process over the one in the middle to the one
 of the receivers it is for, and nothing is decoded, looked up, kept or answered on it. Receivers
 wait for it in a plain receive, which wakes sooner than a poll of all of them would.
+
+Both are measured at rest and beside as many messages as a kill is: from a process of their own, and
+read by the ROUTER, but no more.
 """
 
 from __future__ import annotations
@@ -11,23 +14,25 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import zmq
 
-from scripts.measures import stage
+from scripts.measures import beside, stage
 from scripts.measures.figures import Figure, Measure, Round, Sample, Setting
-from scripts.measures.spread import spread, spread_figures
+from scripts.measures.fleet import pace
+from scripts.measures.spread import PAUSE, spread, spread_figures
 from scripts.ports import free_address
 
 RECEIVERS: Final = 100
-MORE: Final = 10  # pushes for each kill: they are cheap
-PAUSE: Final = 0.005  # seconds between two pushes, so that each finds everybody at rest
+MORE: Final = 2  # pushes for each kill: they are cheap
 NUMBER_BYTES: Final = 2  # at the start of a message: which receiver it is from or for
-PUSH_BYTES: Final = 130  # as long as the command of a kill
+NOBODY: Final = b"\xff\xff"  # the number of a message that goes no further
+PUSH_BYTES: Final = 130  # as long as the command of a kill, and no longer than a status
 WRITES: Final = 50
 WRITE_BYTES: Final = 4096
 
@@ -50,6 +55,8 @@ def be_the_router(address: str) -> None:
         sender = router.recv()
         payload = router.recv()
         number = payload[:NUMBER_BYTES]
+        if number == NOBODY:
+            continue
         if len(payload) == NUMBER_BYTES:
             routes[number] = sender
         router.send(routes[number], zmq.SNDMORE)
@@ -76,6 +83,24 @@ def be_the_receivers(address: str) -> None:
     context.destroy(linger=0)
 
 
+def be_the_crowd(address: str, rate: float) -> None:
+    """``rate`` messages a second for nobody, from as many connections as there are receivers."""
+    context: zmq.Context[Any] = zmq.Context()
+    sockets = [_socket(context, zmq.DEALER) for _ in range(RECEIVERS)]
+    for socket in sockets:
+        socket.connect(address)
+    message = NOBODY.ljust(PUSH_BYTES, b"\0")
+
+    def steps() -> Iterator[object]:
+        for number in pace(rate):
+            sockets[number % RECEIVERS].send(message)
+            if number % beside.LOOK_EVERY == 0:
+                yield number
+
+    beside.take_turns(steps)
+    context.destroy(linger=0)
+
+
 def _socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.set(zmq.LINGER, 0)
@@ -83,7 +108,8 @@ def _socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[bytes]:
     return socket
 
 
-def _push(receivers: stage.Running, asker: zmq.Socket[bytes], count: int) -> Sample:
+def _push(receivers: stage.Running, asker: zmq.Socket[bytes], count: int) -> list[float]:
+    """How long each took, in seconds."""
     taken = []
     for at in range(count):
         number = at % RECEIVERS
@@ -93,35 +119,22 @@ def _push(receivers: stage.Running, asker: zmq.Socket[bytes], count: int) -> Sam
         called = time.monotonic()
         asker.send(message)
         taken.append(receivers.hear()["at"] - called)
-    return spread("push", taken)
-
-
-@contextmanager
-def start_push(setting: Setting) -> Iterator[Round]:
-    address = free_address()
-    with (
-        stage.process(__name__, "router", address, name="the raw router") as router,
-        stage.process(__name__, "receivers", address, name="the receivers") as receivers,
-        zmq.Context() as context,
-        _socket(context, zmq.DEALER) as asker,
-    ):
-        router.hear()
-        receivers.hear()
-        asker.connect(address)
-        yield partial(_push, receivers, asker, MORE * setting.scale.kills)
+    return taken
 
 
 # --- the disk ----------------------------------------------------------------------------------
 
 
-def _write(file: int) -> Sample:
+def _write(file: int) -> float:
+    """How long it takes, in seconds: the median."""
     block, taken = b"\0" * WRITE_BYTES, []
     for _ in range(WRITES):
+        time.sleep(PAUSE)
         began = time.monotonic()
         os.write(file, block)
         _sync(file)
         taken.append(time.monotonic() - began)
-    return {"fdatasync.p50": 1000.0 * statistics.median(taken)}
+    return statistics.median(taken)
 
 
 def _sync(file: int) -> None:
@@ -131,27 +144,62 @@ def _sync(file: int) -> None:
         os.fdatasync(file)
 
 
+# --- both --------------------------------------------------------------------------------------
+
+
+def _measure(push: Callable[[], list[float]], file: int, crowd: stage.Running) -> Sample:
+    found = {**spread("push", push()), "fdatasync.p50": 1000.0 * _write(file)}
+    with beside.going(crowd) as sent:
+        found |= spread("push_busy", push())
+        found["fdatasync_busy.p50"] = 1000.0 * _write(file)
+    found["push_busy.beside"] = sent["steps"] * beside.LOOK_EVERY / sent["seconds"]
+    return found
+
+
 @contextmanager
-def start_fdatasync(setting: Setting) -> Iterator[Round]:
-    setting.directory.mkdir(parents=True, exist_ok=True)
-    file = os.open(setting.directory / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def start(setting: Setting) -> Iterator[Round]:
+    address, scale = free_address(), setting.scale
+    with (
+        _file(setting.directory) as file,
+        stage.process(__name__, "router", address, name="the raw router") as router,
+        stage.process(__name__, "receivers", address, name="the receivers") as receivers,
+        stage.process(__name__, "crowd", address, scale.busy, name="the crowd") as crowd,
+        zmq.Context() as context,
+        _socket(context, zmq.DEALER) as asker,
+    ):
+        for part in (router, receivers, crowd):
+            part.hear()
+        asker.connect(address)
+        push = partial(_push, receivers, asker, MORE * scale.kills)
+        yield partial(_measure, push, file, crowd)
+
+
+@contextmanager
+def _file(directory: Path) -> Iterator[int]:
+    directory.mkdir(parents=True, exist_ok=True)
+    file = os.open(directory / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        yield partial(_write, file)
+        yield file
     finally:
         os.close(file)
 
 
-PUSH: Final = Measure(
-    "raw push", spread_figures("push", "raw push through a ROUTER to one of 100"), start_push
-)
-FDATASYNC: Final = Measure(
-    "fdatasync",
-    (Figure("fdatasync.p50", "append of 4 KiB and fdatasync: median", "ms"),),
-    start_fdatasync,
+CEILINGS: Final = Measure(
+    "raw push and fdatasync",
+    (
+        *spread_figures("push", "raw push through a ROUTER to one of 100"),
+        Figure("fdatasync.p50", "append of 4 KiB and fdatasync: median", "ms"),
+        *spread_figures("push_busy", "raw push beside many messages"),
+        Figure("fdatasync_busy.p50", "append and fdatasync beside many messages: median", "ms"),
+        Figure("push_busy.beside", "messages beside the raw pushes", "/s", "more"),
+    ),
+    start,
 )
 
 if __name__ == "__main__":
     if sys.argv[1] == "router":
         be_the_router(sys.argv[2])
-    else:
+    elif sys.argv[1] == "receivers":
         be_the_receivers(sys.argv[2])
+    else:
+        be_the_crowd(sys.argv[2], float(sys.argv[3]))

@@ -14,12 +14,12 @@ from functools import partial
 from typing import Final
 
 from scripts.measures import beside, stage, targets, victims
-from scripts.measures.ceilings import FDATASYNC, PUSH
+from scripts.measures.ceilings import CEILINGS
 from scripts.measures.figures import Figure, Measure, Round, Sample, Setting
 from scripts.measures.spread import spread, spread_figures
 from sessionclient import Operator
 
-__all__ = ["FDATASYNC", "KILL", "KILL_ALL", "PUSH", "UNDER"]
+__all__ = ["CEILINGS", "KILL", "KILL_ALL", "UNDER"]
 
 SETTLE: Final = 1.2  # seconds until what goes on beside has reached the disk for the first time
 PAUSE: Final = 0.05  # seconds after which a process that was told to wait does so

@@ -10,24 +10,25 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.measures import stage
+from scripts.measures import beside, stage
 from scripts.measures.ancestor import ANCESTOR
 from scripts.measures.figures import Figure, Measure, Round, Sample, Setting
-from scripts.measures.fleet import Fleet
-from scripts.measures.spread import spread, spread_figures
+from scripts.measures.fleet import Fleet, pace
+from scripts.measures.spread import PAUSE, spread, spread_figures
 from scripts.ports import free_port, listens
 
 __all__ = ["ALIVE", "ANCESTOR", "REDIS"]
 
 CHANNEL: Final = "kills"
-MORE: Final = 10  # messages for each kill: they are cheap
-PAUSE: Final = 0.005  # seconds between two messages, so that each finds everybody at rest
+MORE: Final = 2  # messages for each kill: they are cheap
+CONNECTIONS: Final = 100  # of the crowd at Redis
+RECORDS: Final = 10_000  # sessions that Redis keeps
 MESSAGE_BYTES: Final = 130  # as long as the command of a kill
 
 SESSIONS_A_PROCESS: Final = 100
@@ -69,6 +70,30 @@ def be_the_subscriber(port: int) -> None:
     stage.serve(answer)
 
 
+def be_the_crowd(port: int, rate: float) -> None:
+    """``rate`` changes of a session's status a second, in turn over as many connections as the
+    crowd at the broker has; each waits for its answer before it says the next one."""
+    pool = _client(port).connection_pool
+    ends = [pool.make_connection() for _ in range(CONNECTIONS)]
+    change = ("status", "running", "task", "Refresh forecast")
+    changes = [ends[0].pack_command("HSET", f"session:{at}", *change) for at in range(RECORDS)]
+    for end in ends:
+        end.connect()
+        end.send_packed_command(changes[0])
+
+    def steps() -> Iterator[object]:
+        for number in pace(rate):
+            end = ends[number % CONNECTIONS]
+            end.read_response()
+            end.send_packed_command(changes[number % RECORDS])
+            if number % beside.LOOK_EVERY == 0:
+                yield number
+
+    beside.take_turns(steps)
+    for end in ends:
+        end.disconnect()
+
+
 @contextmanager
 def redis_server(directory: Path) -> Iterator[int]:
     """A Redis that keeps nothing, of its own; gives its port."""
@@ -87,7 +112,8 @@ def redis_server(directory: Path) -> Iterator[int]:
             stage.end(popen)
 
 
-def _publish(client: Any, subscriber: stage.Running, count: int) -> Sample:
+def _publish(client: Any, subscriber: stage.Running, count: int) -> list[float]:
+    """How long each took, in seconds."""
     taken = []
     for _ in range(count):
         subscriber.tell()
@@ -95,7 +121,15 @@ def _publish(client: Any, subscriber: stage.Running, count: int) -> Sample:
         called = time.monotonic()
         client.publish(CHANNEL, b"\0" * MESSAGE_BYTES)
         taken.append(subscriber.hear()["at"] - called)
-    return spread("redis", taken)
+    return taken
+
+
+def _measure(publish: Callable[[], list[float]], crowd: stage.Running) -> Sample:
+    found = spread("redis", publish())
+    with beside.going(crowd) as sent:
+        found |= spread("redis_busy", publish())
+    found["redis_busy.beside"] = sent["steps"] * beside.LOOK_EVERY / sent["seconds"]
+    return found
 
 
 @contextmanager
@@ -103,10 +137,13 @@ def start_redis(setting: Setting) -> Iterator[Round]:
     with (
         redis_server(setting.directory) as port,
         stage.process(__name__, "subscriber", port, name="the subscriber") as subscriber,
+        stage.process(__name__, "crowd", port, setting.scale.busy, name="its crowd") as crowd,
         _client(port) as client,
     ):
         subscriber.hear()
-        yield partial(_publish, client, subscriber, MORE * setting.scale.kills)
+        crowd.hear()
+        publish = partial(_publish, client, subscriber, MORE * setting.scale.kills)
+        yield partial(_measure, publish, crowd)
 
 
 # --- heartbeats ----------------------------------------------------------------------------------
@@ -150,7 +187,11 @@ def start_alive(setting: Setting) -> Iterator[Round]:
 
 REDIS: Final = Measure(
     "Redis",
-    spread_figures("redis", "Redis pub/sub, not durable, call to receive"),
+    (
+        *spread_figures("redis", "Redis pub/sub, not durable, call to receive"),
+        *spread_figures("redis_busy", "Redis pub/sub beside many changes of status"),
+        Figure("redis_busy.beside", "changes of status beside the messages of Redis", "/s", "more"),
+    ),
     start_redis,
     why_no_redis,
 )
@@ -163,5 +204,7 @@ ALIVE: Final = Measure(
 if __name__ == "__main__":
     if sys.argv[1] == "subscriber":
         be_the_subscriber(int(sys.argv[2]))
+    elif sys.argv[1] == "crowd":
+        be_the_crowd(int(sys.argv[2]), float(sys.argv[3]))
     else:
         be_the_fleet(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any, Final
 
 from scripts.measures import stage
+from scripts.measures.spread import PAUSE
 from sessionclient import Operator, SessionClient
 
 APP: Final = "targets"  # name of the app
-PAUSE: Final = 0.02  # seconds between two kills, so that each is measured alone
 
 
 def be_the_app(bus: str) -> None:

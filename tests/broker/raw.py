@@ -10,7 +10,7 @@ import zmq
 from sessionclient.wire import FROM_BROKER, decode, encode
 from tests.support.bench import greeting
 
-SOON_MS = 10_000  # generous, for a busy machine
+SOON_MS = 40_000  # generous, for a busy machine
 GONE = (
     zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL

@@ -18,7 +18,7 @@ from tests.broker.raw import RawPeer
 from tests.broker.stores import EVERYTHING, DictStore
 from tests.support.processes import free_port
 
-SOON = 20.0  # seconds; generous, for a busy machine
+SOON = 60.0  # seconds; generous, for a busy machine
 QUICK = Settings(
     flush_interval=0.05, retry_interval=0.05, sweep_interval=0.05, redeliver_after=0.05
 )

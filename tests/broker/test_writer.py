@@ -24,7 +24,7 @@ from broker.writer import MAX_READS, Checked, Outcome, Writer
 from tests.broker.stores import task
 from tests.support.processes import eventually
 
-SOON = 10.0  # seconds; generous, for a busy machine
+SOON = 40.0  # seconds; generous, for a busy machine
 
 
 class FakeStore:

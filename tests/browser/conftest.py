@@ -18,7 +18,7 @@ Track = Callable[..., SessionClient]
 REQUIRE = "PANELBUS_REQUIRE_BROWSER"
 
 # Playwright gives up after 5 s, which a busy machine may need for a single page
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=40_000)
 
 
 # for this folder only: while it runs, its event loop is the main thread's, where no other can run

@@ -57,7 +57,7 @@ def open_app(page: Page, url: str, broker: BrokerProcess) -> str:
     """Open the demo; its session's short id once the broker has it."""
     page.goto(url)
     shown = page.locator("code").first
-    expect(shown).to_be_visible(timeout=30_000)
+    expect(shown).to_be_visible(timeout=60_000)
     short = shown.inner_text()
     eventually(lambda: short in sessions(broker), "the session is listed")
     return short
@@ -94,7 +94,7 @@ def test_a_task_runs_is_seen_and_killed_over_rest_with_its_reason_on_the_page(
     page.get_by_role("button", name="Start a new session").click()
     expect(page.get_by_text(ENDED)).to_have_count(0)
     again = page.locator("code").first
-    expect(again).to_be_visible(timeout=30_000)
+    expect(again).to_be_visible(timeout=60_000)
     assert again.inner_text() != short
 
 

@@ -65,7 +65,7 @@ def open_pool(page: Page, demos: Demos, operator: Operator) -> str:
     """Open the page and run its workers; the whole id of its session."""
     page.goto(f"{demos.url}/app_pool")
     shown = page.locator("code").first
-    expect(shown).to_be_visible(timeout=30_000)
+    expect(shown).to_be_visible(timeout=60_000)
     short = shown.inner_text()
     page.get_by_role("button", name="Run two workers").click()
     expect(workers(page, "running for")).to_have_count(2)
@@ -147,7 +147,7 @@ def test_a_page_asks_only_its_own_server_and_follows_the_user_s_theme(
         colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (colour == "rgb(18, 22, 29)") == (scheme == "dark")
         page.get_by_role("link", name="Shared pool").click()
-        expect(page.get_by_role("button", name="Run two workers")).to_be_visible(timeout=30_000)
+        expect(page.get_by_role("button", name="Run two workers")).to_be_visible(timeout=60_000)
     main = page.locator("main").first
     dark, light = "rgb(18, 22, 29)", "rgb(243, 245, 248)"
     before, after = (dark, light) if scheme == "dark" else (light, dark)

@@ -86,7 +86,7 @@ def test_the_last_known_stays_while_the_broker_is_away(
         expect(page.row(tracker.session_id)).to_be_visible()
         page.button("End chosen (1)").click()
         page.confirm()
-        expect(page.dialog.get_by_text("cannot reach the broker")).to_be_visible(timeout=30_000)
+        expect(page.dialog.get_by_text("cannot reach the broker")).to_be_visible(timeout=60_000)
         page.dialog.get_by_role("button", name="Close").click()
         broker.start()
         broker.wait_until_serving()

@@ -72,7 +72,7 @@ def opened(page: Page, url: str, probe: Probe, server: PanelServer) -> tuple[str
     """Open the page; its Bokeh session's id and its tracker."""
     before = set(probe.trackers)
     page.goto(url)
-    expect(page.get_by_text("Probe is up")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Probe is up")).to_be_visible(timeout=60_000)
     (bokeh_id,) = set(probe.trackers) - before
     assert bokeh_id in server.sessions()
     tracker = probe.trackers[bokeh_id]
@@ -125,7 +125,7 @@ def test_a_browser_that_was_away_finds_its_session_ended(
         assert outcome["stage"] == "completed"
         eventually(lambda: server.sessions() == [], "the session is gone")
         proxy.mend()  # BokehJS comes back by itself, with the id of the killed session
-        expect(page.get_by_text("while you were away")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("while you were away")).to_be_visible(timeout=60_000)
         eventually(lambda: server.sessions() == [], "the revenant is gone, too")
     assert len(probe.killed) >= 1
     assert operator.get_all_sessions(probe.app) == []
@@ -163,7 +163,7 @@ def test_the_id_of_a_killed_session_can_not_be_opened_again(
     operator.request_kill(tracker.session_id, "over and out", wait=20)
     expect(page.get_by_text(ENDED)).to_be_visible()
     page.goto(url)
-    expect(page.get_by_text("over and out")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("over and out")).to_be_visible(timeout=60_000)
     assert probe.built == 2
     eventually(lambda: server.sessions() == [], "it is gone again")
     assert operator.get_all_sessions(probe.app) == []

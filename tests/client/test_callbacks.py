@@ -12,9 +12,11 @@ import pytest
 from sessionclient.callbacks import (
     DEFAULT_TIMEOUT,
     TIMEOUT_VARIABLE,
+    Callback,
+    Calls,
+    Runners,
     callback_timeout,
     describe,
-    run_all,
 )
 from sessionclient.errors import Misuse
 
@@ -51,6 +53,15 @@ def hanging() -> Iterator[Hanging]:
         callback.release()
 
 
+def run_all(callbacks: list[Callback], timeout: float) -> list[str]:
+    """What went wrong of callbacks that are run by threads of their own."""
+    return Calls(callbacks, callers()).run(timeout)
+
+
+def callers() -> Runners:
+    return Runners("panelbus-callback", idle=0.01)
+
+
 def raising() -> None:
     raise ValueError("no such file")
 
@@ -72,6 +83,26 @@ def test_callbacks_run_once_each_in_order_on_threads_of_their_own() -> None:
     errors = run_all([lambda: note("a"), lambda: note("b"), lambda: note("c")], PATIENCE)
     assert errors == []
     assert ran == [(name, "panelbus-callback", True) for name in "abc"]
+
+
+def test_the_first_callback_does_not_wait_for_the_thread_that_waits_for_it() -> None:
+    first, second = threading.Event(), threading.Event()
+    calls = Calls([first.set, second.set], callers())
+    calls.begin()
+    assert first.wait(PATIENCE)
+    calls.begin()  # has no effect: there is one under way
+    assert not second.is_set()
+    first.clear()
+    assert calls.run(PATIENCE) == []
+    assert second.is_set()
+    assert not first.is_set()
+
+
+def test_a_failure_of_a_callback_that_was_begun_before_is_reported() -> None:
+    calls = Calls([raising, exiting], callers())
+    calls.begin()
+    errors = calls.run(PATIENCE)
+    assert errors == ["raising raised ValueError: no such file", "exiting raised SystemExit: 3"]
 
 
 def test_nothing_to_run_is_no_error() -> None:
@@ -141,6 +172,14 @@ def test_a_callable_is_named_by_its_qualified_name_or_its_class() -> None:
     where = "test_a_callable_is_named_by_its_qualified_name_or_its_class.<locals>."
     errors = run_all([odd, odd.method], PATIENCE)
     assert errors == ["Odd raised KeyError: 'a'", f"{where}Odd.method raised KeyError: 'b'"]
+
+
+def test_a_callback_does_not_wait_for_the_thread_of_one_that_was_left_behind() -> None:
+    threads, ran = callers(), threading.Event()
+    with hanging() as callback:
+        assert Calls([callback], threads).run(0.0) == ["Hanging did not end within 0 s"]
+        assert Calls([ran.set], threads).run(PATIENCE) == []
+    assert ran.is_set()
 
 
 def test_a_callback_runs_here_when_no_thread_can_be_started(

@@ -109,7 +109,6 @@ def test_a_backup_under_load_is_one_instant_and_restores_to_it(
     assert live == set(ids)
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_in_the_middle_leaves_no_half_file_under_the_name(
     start_broker: StartBroker, connect: Connect, tmp_path: Path
 ) -> None:

@@ -39,7 +39,6 @@ def test_a_kill_accepted_but_not_delivered_survives_kill_9(
     assert len(app.events("callback")) == 1
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_right_after_the_answer_50_times_over(
     start_broker: StartBroker, start_app: StartApp, connect: Connect
 ) -> None:

@@ -19,7 +19,7 @@ TINY = replace(QUICK, seconds=0.1, kills=3, sessions=20, many=40)
 @pytest.mark.process
 @pytest.mark.parametrize(
     "measure",
-    [kills.PUSH, kills.FDATASYNC, kills.KILL, kills.KILL_ALL, kills.UNDER],
+    [kills.CEILINGS, kills.KILL, kills.KILL_ALL, kills.UNDER],
     ids=lambda measure: measure.name,
 )
 def test_two_rounds_give_every_figure_and_leave_nothing_behind(
@@ -36,7 +36,7 @@ def test_two_rounds_give_every_figure_and_leave_nothing_behind(
 
 
 def test_keys_of_figures_are_said_once() -> None:
-    measures = (kills.PUSH, kills.FDATASYNC, kills.KILL, kills.KILL_ALL, kills.UNDER)
+    measures = (kills.CEILINGS, kills.KILL, kills.KILL_ALL, kills.UNDER)
     keys = [figure.key for measure in measures for figure in measure.figures]
     assert len(keys) == len(set(keys))
 

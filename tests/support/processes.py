@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT = 30.0  # seconds; generous, for a busy machine
+START_TIMEOUT = 60.0  # seconds; generous, for a busy machine
+PATIENCE = 60.0  # seconds until what should have come at once has not; generous for the same reason
 
 
 def free_port() -> int:
@@ -25,7 +26,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
+def eventually(condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
     """Wait until ``condition`` is true; fails naming ``what`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -81,7 +82,7 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Its exit status."""
         return self._process.wait(timeout)
 
