@@ -145,7 +145,7 @@ def test_damage_met_while_it_runs_stops_the_broker_and_names_the_way_back(
     broker.start()
     broker.wait_until_serving()
     # whoever meets it first is told; who asks a moment later finds the broker gone
-    with pytest.raises((Unavailable, LinkDown), match="damaged|cannot reach the broker"):
+    with pytest.raises((Unavailable, LinkDown), match=r"damaged|cannot reach the broker"):
         operator.get_tasks(tracker.session_id)
     assert broker.wait() == 1
     log = broker.log()
