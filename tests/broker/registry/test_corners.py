@@ -16,7 +16,7 @@ from broker.registry.ledger import Ledger
 from broker.registry.model import Greeting, Peer, Process, Settings
 from broker.registry.validate import Violation, validate
 from broker.store import Kept, Tombstone
-from sessionclient.wire import encode
+from sessionclient.wire import MAX_ID_CHARS, MAX_TEXT_CHARS, encode
 from tests.support.bench import WALL, Bench, session
 
 
@@ -158,6 +158,20 @@ def test_a_task_stated_again_keeps_its_start() -> None:
     assert (row["status"], row["task_start"]) == ("nearly done", WALL)
     bench.say(b"op", "set_status", r=4, s=sid, status="idle")
     assert bench.state.sessions[sid].wire()["task_start"] is None
+
+
+def test_changes_of_the_longest_statuses_fit_a_message_of_the_feed() -> None:
+    bench = Bench()
+    sid, wide = "s" * MAX_ID_CHARS, "\N{GRINNING FACE}" * (MAX_TEXT_CHARS - 3)
+    bench.app(b"a", session(sid))
+    bench.published.clear()
+    feed = bench.state.feed
+    for number in range(300):  # more than come between two publications of the bench
+        feed.change(["s", sid, f"{number:03}{wide}", f"{number:03}{wide}", WALL + number / 7])
+    bench.settle()
+    assert all(len(encode(message)) <= FEED_BUDGET for message in bench.published)
+    told = [change[2][:3] for message in bench.published for change in message["changes"]]
+    assert told == [f"{number:03}" for number in range(300)]
 
 
 def test_changes_too_long_for_one_message_of_the_feed_go_in_several() -> None:
