@@ -136,6 +136,7 @@ def test_damage_met_while_it_runs_stops_the_broker_and_names_the_way_back(
 ) -> None:
     broker = start_broker()
     tracker, operator = track(broker.bus), connect(broker)
+    eventually(lambda: tracker.online, "it is registered")
     for number in range(50):
         with tracker.task(f"task {number} " + "x" * 200):
             pass
