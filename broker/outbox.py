@@ -29,7 +29,7 @@ class Outbox:
         self._router = router
         # below pyzmq's conveniences for other kinds of sockets, which take as long as the send
         self._push = super(zmq.Socket, router).send
-        self._pack = msgpack.Packer().pack
+        self.pack = msgpack.Packer().pack  # for everything this thread encodes
         self.unread = Unread()
 
     def send(self, messages: Iterable[Send]) -> list[Route]:
@@ -65,7 +65,7 @@ class Outbox:
     def payload(self, message: dict[str, Any]) -> bytes | None:
         """The bytes of a message, or of an error instead; None for what can't be answered."""
         try:
-            return encode(message, self._pack)
+            return encode(message, self.pack)
         except Misuse as error:  # our own bound was wrong: the peer learns that, the bus goes on
             log.error("an answer could not be sent: %s", error)
             if "r" not in message:

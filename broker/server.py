@@ -368,7 +368,7 @@ class Bus:
         feed = self._registry.state.feed
         beat = self._registry.beat(now)
         if beat is not None:
-            self._sockets.feed.send(encode(beat), NOBLOCK)
+            self._sockets.feed.send(encode(beat, self._outbox.pack), NOBLOCK)
             if feed.changes:  # at least who was heard of, for which nobody wakes up by itself
                 self._feed_due = now.mono
         if self._feed_due is None and feed.changes:
@@ -379,7 +379,7 @@ class Bus:
                 message = self._registry.take_feed(now)
                 if message is None:
                     break
-                self._sockets.feed.send(encode(message), NOBLOCK)
+                self._sockets.feed.send(encode(message, self._outbox.pack), NOBLOCK)
             else:
                 self._feed_due = now.mono
 
