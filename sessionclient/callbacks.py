@@ -27,6 +27,7 @@ DEFAULT_TIMEOUT: Final = 10.0  # seconds one callback may take
 TIMEOUT_VARIABLE: Final = "PANELBUS_CALLBACK_TIMEOUT"
 MAX_RUNNERS: Final = 256  # sessions whose callbacks run at the same time
 MAX_CALLERS: Final = 10_000  # callbacks that run at the same time, with those left behind
+MAX_EAGER: Final = 256  # of them, beyond which a kill's first one waits for its turn
 RUNNER_IDLE: Final = 5.0  # seconds an idle runner thread stays
 START_PATIENCE: Final = 0.001  # seconds a callback's thread is left alone to begin
 MAX_ERROR_CHARS: Final = 300  # of one callback's error in a report
@@ -65,10 +66,10 @@ class Calls:
         time, and that of the callback would wait for this one after it has woken up.
         """
         if self._begun is None and self._left:
-            call = _Call(self._left.popleft())
-            call.handed_over = self._callers.offer(call)
-            self._begun = call
-            if call.handed_over:
+            call = _Call(self._left[0])
+            if self._callers.offer(call, MAX_EAGER):
+                del self._left[0]
+                self._begun = call
                 call.has_begun.acquire(timeout=START_PATIENCE)
 
     def run(self, timeout: float) -> list[str]:
@@ -78,22 +79,26 @@ class Calls:
         had, as when the interpreter is shutting down, runs here and takes as long as it takes.
         """
         errors: list[str] = []
-        while True:
-            self.begin()
-            call, self._begun = self._begun, None
-            if call is None:
-                return errors
-            if not call.handed_over:
-                call()
+        while (call := self._next()) is not None:
             error = call.outcome(timeout)
             if error is not None:
                 errors.append(error)
+        return errors
+
+    def _next(self) -> _Call | None:
+        """One that was begun before, or is now; None when all are done."""
+        call, self._begun = self._begun, None
+        if call is None and self._left:
+            call = _Call(self._left.popleft())
+            if not self._callers.offer(call, MAX_CALLERS):
+                call()
+        return call
 
 
 class _Call:
     """One callback, to be called once on any thread."""
 
-    __slots__ = ("_callback", "_error", "_running", "handed_over", "has_begun")
+    __slots__ = ("_callback", "_error", "_running", "has_begun")
 
     def __init__(self, callback: Callback) -> None:
         self._callback = callback
@@ -102,7 +107,6 @@ class _Call:
         self.has_begun, self._running = threading.Lock(), threading.Lock()
         self.has_begun.acquire()
         self._running.acquire()
-        self.handed_over = False  # to another thread
 
     def __call__(self) -> None:
         self.has_begun.release()
@@ -145,6 +149,7 @@ class Runners:
     def __init__(
         self, name: str = "panelbus-runner", limit: int = MAX_RUNNERS, idle: float = RUNNER_IDLE
     ) -> None:
+        """``limit``: how many jobs of `submit` run at the same time."""
         self._name, self._limit, self._idle = name, limit, idle
         # bounded by the sessions of the process: each hands in a job or two in its life
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -155,7 +160,7 @@ class Runners:
     def submit(self, job: Job) -> None:
         """Run ``job`` soon. Never blocks on other jobs, unless this process can't have a single
         thread more: then it runs at once, because a kill must be done."""
-        if self.offer(job):
+        if self.offer(job, self._limit):
             return
         with self._lock:
             waits = self._threads > 0
@@ -165,11 +170,12 @@ class Runners:
         else:
             job()
 
-    def offer(self, job: Job) -> bool:
-        """Run ``job`` now on a thread that is free or new; False when there is none to be had."""
+    def offer(self, job: Job, limit: int) -> bool:
+        """Run ``job`` now on a thread that is free or new, unless ``limit`` jobs run already or
+        there is no thread to be had: False then."""
         with self._lock:
             grow = self._open >= self._threads
-            if grow and self._threads >= self._limit:
+            if self._open >= limit:
                 return False
             self._open += 1
             self._threads += grow

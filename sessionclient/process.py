@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from sessionclient.callbacks import MAX_CALLERS, Runners
+from sessionclient.callbacks import Runners
 from sessionclient.hub import HubTable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ProcessState:
         self.lock = threading.RLock()
         self.hubs = HubTable()
         self.runners = Runners()
-        self.callers = Runners("panelbus-callback", MAX_CALLERS)
+        self.callers = Runners("panelbus-callback")
         self.trackers: dict[Key, SessionClient] = {}
         self.live: dict[str, SessionClient] = {}  # all of them, by session id
         self._ended_pages: dict[str, str | None] = {}  # Bokeh session id -> reason

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from sessionclient import callbacks
 from sessionclient.callbacks import (
     DEFAULT_TIMEOUT,
     TIMEOUT_VARIABLE,
@@ -96,6 +97,21 @@ def test_the_first_callback_does_not_wait_for_the_thread_that_waits_for_it() -> 
     assert calls.run(PATIENCE) == []
     assert second.is_set()
     assert not first.is_set()
+
+
+def test_beyond_a_bound_the_first_callback_waits_for_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(callbacks, "MAX_EAGER", 1)
+    threads, ran = callers(), list[str]()
+    with hanging() as callback:
+        Calls([callback], threads).begin()
+        assert callback.called.wait(PATIENCE)
+        calls = Calls([lambda: ran.append("a"), lambda: ran.append("b")], threads)
+        calls.begin()
+        assert ran == []
+        assert calls.run(PATIENCE) == []
+        assert ran == ["a", "b"]
 
 
 def test_a_failure_of_a_callback_that_was_begun_before_is_reported() -> None:
