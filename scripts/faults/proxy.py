@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
@@ -41,7 +42,13 @@ class Proxy:
         self._stalled = False
         self._swallowing = False
         self._delay = 0.0  # seconds
+        self._carried = time.monotonic()  # when anything last came
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def quiet_for(self) -> float:
+        """Seconds since anything came: after a while nothing is under way."""
+        with self._changed:
+            return time.monotonic() - self._carried
 
     # --- what may go wrong -------------------------------------------------------------------
 
@@ -129,6 +136,7 @@ class Proxy:
     def _passes(self, connection: _Connection) -> bool:
         """Whether a piece of data goes on; waits while it is held up."""
         with self._changed:
+            self._carried = time.monotonic()
             if self._delay:
                 self._changed.wait_for(lambda: connection not in self._open, self._delay)
             self._changed.wait_for(lambda: not self._stalled or connection not in self._open)

@@ -20,6 +20,7 @@ from tests.support.processes import BrokerProcess, eventually
 pytestmark = [pytest.mark.browser, pytest.mark.process]
 
 ENDED = "This session was ended by an operator"
+QUIET = 1.0  # seconds without a word after which a page has said all it has to say
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +120,11 @@ def test_a_browser_that_was_away_finds_its_session_ended(
 ) -> None:
     with proxied(server.port) as proxy:
         url = server.url.replace(str(server.port), str(proxy.port))
-        _, tracker = opened(page, url, probe, server)
+        bokeh_id, tracker = opened(page, url, probe, server)
+        # BokehJS never gets over a message of which it has received one half only
+        eventually(lambda: proxy.quiet_for() > QUIET, "nothing is under way")
         proxy.cut()
+        eventually(lambda: not server.connected(bokeh_id), "the server knows that it is away")
         outcome = operator.request_kill(tracker.session_id, "while you were away", wait=20)
         assert outcome["stage"] == "completed"
         eventually(lambda: server.sessions() == [], "the session is gone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -67,6 +68,15 @@ def ended(sock: socket.socket) -> bool:
         return sock.recv(100) == b""
     except ConnectionError:
         return True
+
+
+def test_it_tells_for_how_long_nothing_came(ends: Ends) -> None:
+    client, server = ends.connect()
+    began = time.monotonic()
+    assert silent(server)
+    assert ends.proxy.quiet_for() >= NOTHING
+    carries(client, server)
+    assert ends.proxy.quiet_for() < time.monotonic() - began - NOTHING / 2
 
 
 def test_an_end_of_one_side_is_an_end_of_both(ends: Ends) -> None:

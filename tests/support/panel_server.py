@@ -56,6 +56,11 @@ class PanelServer:
         context = self._server._tornado._applications["/app"]
         return list(context._sessions)
 
+    def connected(self, session_id: str) -> bool:
+        """Whether this server believes a browser to be there."""
+        context = self._server._tornado._applications["/app"]
+        return bool(context._sessions[session_id].connection_count)
+
     def stop(self) -> None:
         if self.loop is not None:
             self.loop.add_callback(self.loop.stop)
