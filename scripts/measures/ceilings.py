@@ -33,7 +33,6 @@ MORE: Final = 2  # pushes for each kill: they are cheap
 NUMBER_BYTES: Final = 2  # at the start of a message: which receiver it is from or for
 NOBODY: Final = b"\xff\xff"  # the number of a message that goes no further
 PUSH_BYTES: Final = 130  # as long as the command of a kill, and no longer than a status
-WRITES: Final = 50
 WRITE_BYTES: Final = 4096
 
 
@@ -125,10 +124,10 @@ def _push(receivers: stage.Running, asker: zmq.Socket[bytes], count: int) -> lis
 # --- the disk ----------------------------------------------------------------------------------
 
 
-def _write(file: int) -> float:
+def _write(file: int, count: int) -> float:
     """How long it takes, in seconds: the median."""
     block, taken = b"\0" * WRITE_BYTES, []
-    for _ in range(WRITES):
+    for _ in range(count):
         time.sleep(PAUSE)
         began = time.monotonic()
         os.write(file, block)
@@ -147,11 +146,13 @@ def _sync(file: int) -> None:
 # --- both --------------------------------------------------------------------------------------
 
 
-def _measure(push: Callable[[], list[float]], file: int, crowd: stage.Running) -> Sample:
-    found = {**spread("push", push()), "fdatasync.p50": 1000.0 * _write(file)}
+def _measure(
+    push: Callable[[], list[float]], write: Callable[[], float], crowd: stage.Running
+) -> Sample:
+    found = {**spread("push", push()), "fdatasync.p50": 1000.0 * write()}
     with beside.going(crowd) as sent:
         found |= spread("push_busy", push())
-        found["fdatasync_busy.p50"] = 1000.0 * _write(file)
+        found["fdatasync_busy.p50"] = 1000.0 * write()
     found["push_busy.beside"] = sent["steps"] * beside.LOOK_EVERY / sent["seconds"]
     return found
 
@@ -171,7 +172,7 @@ def start(setting: Setting) -> Iterator[Round]:
             part.hear()
         asker.connect(address)
         push = partial(_push, receivers, asker, MORE * scale.kills)
-        yield partial(_measure, push, file, crowd)
+        yield partial(_measure, push, partial(_write, file, scale.kills), crowd)
 
 
 @contextmanager

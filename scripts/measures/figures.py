@@ -27,7 +27,8 @@ class Scale:
     """How much is measured: the whole, or the quick form, which has the same parts but smaller."""
 
     quick: bool
-    rounds: int  # of each group, after one that warms up and is not counted
+    rounds: int  # of each group
+    warm_up: int  # rounds before those, which are not counted
     seconds: float  # that a measure of a rate lasts in one round
     kills: int  # in one round
     sessions: int  # live beside what is measured, where nothing else is said
@@ -39,6 +40,7 @@ class Scale:
 WHOLE = Scale(
     quick=False,
     rounds=5,
+    warm_up=1,
     seconds=2.0,
     kills=100,
     sessions=10_000,
@@ -48,7 +50,8 @@ WHOLE = Scale(
 )
 QUICK = Scale(
     quick=True,
-    rounds=2,
+    rounds=1,
+    warm_up=0,
     seconds=0.3,
     kills=10,
     sessions=500,

@@ -69,7 +69,7 @@ class _Run:
             running = [
                 (measure, stack.enter_context(self._started(group, measure))) for measure in chosen
             ]
-            if group.rounds is None:
+            for _ in range(self.scale.warm_up if group.rounds is None else 0):
                 for measure, play in running:
                     self._begin(group, measure)
                     play()
@@ -137,7 +137,7 @@ def _said(error: Exception) -> str:
 def steps(groups: Sequence[Group], scale: Scale) -> int:
     """How many rounds of measures a run has, those that warm up included."""
     return sum(
-        (group.rounds or scale.rounds + 1)
+        (group.rounds or scale.rounds + scale.warm_up)
         * sum(measure.available() is None for measure in group.measures)
         for group in groups
     )

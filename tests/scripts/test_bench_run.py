@@ -16,7 +16,7 @@ from scripts.measures.figures import QUICK, Figure, Group, Measure, Round, Sampl
 from scripts.measures.results import Point, Results
 from scripts.measures.run import Failed, Grow, run, showing, steps
 
-SCALE = replace(QUICK, rounds=3)
+SCALE = replace(QUICK, rounds=3, warm_up=1)
 
 
 class Book:
