@@ -57,7 +57,9 @@ FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(help=__doc__)
 @click.option(
-    "--quick", is_flag=True, help="The same parts, but small: in under two minutes, whether they work."
+    "--quick",
+    is_flag=True,
+    help="The same parts, but small: in under two minutes, whether they work.",
 )
 @click.option(
     "--only",
