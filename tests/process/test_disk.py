@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import httpx
 import pytest
 import zmq
 
-from sessionclient.errors import LinkDown, Unavailable
+from sessionclient.errors import Unavailable
 from sessionclient.wire import FEED, decode
 from tests.broker.starting import free_addresses, refused
 from tests.process.conftest import Connect, StartApp, StartBroker, Track
@@ -138,15 +138,17 @@ def test_damage_met_while_it_runs_stops_the_broker_and_names_the_way_back(
     tracker, operator = track(broker.bus), connect(broker)
     eventually(lambda: tracker.online, "it is registered")
     for number in range(50):
-        with tracker.task(f"task {number} " + "x" * 200):
-            pass
+        # an error stands in the table of tasks only, a name also where the session is, for a moment
+        with suppress(ValueError), tracker.task("x" * 200):
+            raise ValueError(f"fault {number} ")
     eventually(lambda: len(operator.get_tasks(tracker.session_id)) == 50, "tasks are there")
+    tracker.stop()  # or it might state them anew, and its broker meet the damage before it is asked
+    eventually(lambda: operator.get_all_sessions() == [], "the session has ended")
     assert broker.stop() == 0
-    _damage(broker.database, b"task 1 ")
+    _damage(broker.database, b"fault 1 ")
     broker.start()
     broker.wait_until_serving()
-    # whoever meets it first is told; who asks a moment later finds the broker gone
-    with pytest.raises((Unavailable, LinkDown), match=r"damaged|cannot reach the broker"):
+    with pytest.raises(Unavailable, match="damaged"):
         operator.get_tasks(tracker.session_id)
     assert broker.wait() == 1
     log = broker.log()
