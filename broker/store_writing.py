@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from itertools import chain
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from broker.store import (
     Tombstone,
 )
 from broker.store_purge import purge
+
+Targeted = TypeVar("Targeted", CommandRow, AuditRow)
 
 # Rows of one statement; 14 values each, and 999 may be the most. Each statement that is run lets go
 # of the interpreter and waits for it again, behind the loop's thread when that is busy.
@@ -75,20 +77,20 @@ def write(connection: sqlite3.Connection, batch: Batch) -> tuple[list[Tombstone]
     if batch.tasks:
         connection.executemany(_PUT_TASK, batch.tasks)
     if batch.commands:
-        rows = [row._replace(targets=_json(row.targets)) for row in batch.commands]  # type: ignore[arg-type]  # the column holds JSON
-        connection.executemany(_PUT_COMMAND, rows)
+        connection.executemany(_PUT_COMMAND, _as_stored(batch.commands))
     if batch.heard:
         connection.executemany(
             "UPDATE processes SET heard_at = ?2 WHERE instance = ?1", batch.heard
         )
     if batch.audit:
-        entries = [row._replace(targets=_json(row.targets)) for row in batch.audit]  # type: ignore[arg-type]  # the column holds JSON
-        connection.executemany(_ADD_AUDIT, entries)
+        connection.executemany(_ADD_AUDIT, _as_stored(batch.audit))
     return refused, purge(connection, batch)
 
 
-def _json(targets: tuple[str, ...]) -> str:
-    return msgspec.json.encode(targets).decode()
+def _as_stored(rows: list[Targeted]) -> list[tuple[Any, ...]]:
+    """The rows with their targets as JSON, which is what the column holds."""
+    json = msgspec.json.encode
+    return [row._replace(targets=json(row.targets).decode()) for row in rows]  # type: ignore[arg-type]
 
 
 def _put_sessions(connection: sqlite3.Connection, rows: list[SessionRow]) -> int:

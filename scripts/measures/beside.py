@@ -57,6 +57,23 @@ def take_turns(steps: Steps) -> None:
             print(json.dumps(found), flush=True)
 
 
+def paced(rate: float, say: Callable[[int], object]) -> Steps:
+    """Steps that ``say`` number 0, 1, 2 ... at ``rate`` a second, `LOOK_EVERY` in each."""
+
+    def steps() -> Iterator[object]:
+        for number in pace(rate):
+            say(number)
+            if number % LOOK_EVERY == 0:
+                yield number
+
+    return steps
+
+
+def said(done: dict[str, Any]) -> float:
+    """How many a second, by what `going` found of steps that are `paced`."""
+    return float(done["steps"] * LOOK_EVERY / done["seconds"])
+
+
 # --- status changes and heartbeats ---------------------------------------------------------------
 
 
@@ -66,19 +83,16 @@ def be_the_crowd(bus: str, processes: int, sessions: int, rate: float) -> None:
     fleet = Fleet(bus, processes, sessions)
     peers, everybody = fleet.peers, count()
 
-    def steps() -> Iterator[object]:
-        for number in pace(rate):
-            at, peer = next(everybody), peers[number % processes]
-            if number % HEARTBEAT_EVERY == 0:
-                peer.say("heartbeat")
-                _read_acks(peer)
-            else:
-                turn, share = divmod(at // processes, len(peer.sessions))
-                _change(peer, peer.sessions[share], busy=turn % 2 == 0)
-            if number % LOOK_EVERY == 0:
-                yield number
+    def say(number: int) -> None:
+        at, peer = next(everybody), peers[number % processes]
+        if number % HEARTBEAT_EVERY == 0:
+            peer.say("heartbeat")
+            _read_acks(peer)
+        else:
+            turn, share = divmod(at // processes, len(peer.sessions))
+            _change(peer, peer.sessions[share], busy=turn % 2 == 0)
 
-    take_turns(steps)
+    take_turns(paced(rate, say))
     fleet.close()
 
 

@@ -24,7 +24,6 @@ import zmq
 
 from scripts.measures import beside, stage
 from scripts.measures.figures import Figure, Measure, Round, Sample, Setting
-from scripts.measures.fleet import pace
 from scripts.measures.spread import PAUSE, spread, spread_figures
 from scripts.ports import free_address
 
@@ -90,13 +89,10 @@ def be_the_crowd(address: str, rate: float) -> None:
         socket.connect(address)
     message = NOBODY.ljust(PUSH_BYTES, b"\0")
 
-    def steps() -> Iterator[object]:
-        for number in pace(rate):
-            sockets[number % RECEIVERS].send(message)
-            if number % beside.LOOK_EVERY == 0:
-                yield number
+    def say(number: int) -> None:
+        sockets[number % RECEIVERS].send(message)
 
-    beside.take_turns(steps)
+    beside.take_turns(beside.paced(rate, say))
     context.destroy(linger=0)
 
 
@@ -153,7 +149,7 @@ def _measure(
     with beside.going(crowd) as sent:
         found |= spread("push_busy", push())
         found["fdatasync_busy.p50"] = 1000.0 * write()
-    found["push_busy.beside"] = sent["steps"] * beside.LOOK_EVERY / sent["seconds"]
+    found["push_busy.beside"] = beside.said(sent)
     return found
 
 

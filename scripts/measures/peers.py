@@ -19,7 +19,7 @@ from typing import Any, Final
 from scripts.measures import beside, stage
 from scripts.measures.ancestor import ANCESTOR
 from scripts.measures.figures import Figure, Measure, Round, Sample, Setting
-from scripts.measures.fleet import Fleet, pace
+from scripts.measures.fleet import Fleet
 from scripts.measures.spread import PAUSE, spread, spread_figures
 from scripts.ports import free_port, listens
 
@@ -81,15 +81,12 @@ def be_the_crowd(port: int, rate: float) -> None:
         end.connect()
         end.send_packed_command(changes[0])
 
-    def steps() -> Iterator[object]:
-        for number in pace(rate):
-            end = ends[number % CONNECTIONS]
-            end.read_response()
-            end.send_packed_command(changes[number % RECORDS])
-            if number % beside.LOOK_EVERY == 0:
-                yield number
+    def say(number: int) -> None:
+        end = ends[number % CONNECTIONS]
+        end.read_response()
+        end.send_packed_command(changes[number % RECORDS])
 
-    beside.take_turns(steps)
+    beside.take_turns(beside.paced(rate, say))
     for end in ends:
         end.disconnect()
 
@@ -128,7 +125,7 @@ def _measure(publish: Callable[[], list[float]], crowd: stage.Running) -> Sample
     found = spread("redis", publish())
     with beside.going(crowd) as sent:
         found |= spread("redis_busy", publish())
-    found["redis_busy.beside"] = sent["steps"] * beside.LOOK_EVERY / sent["seconds"]
+    found["redis_busy.beside"] = beside.said(sent)
     return found
 
 
